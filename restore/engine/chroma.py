@@ -76,9 +76,17 @@ def _up_axis(chroma: Tensor, length: int, times: int, *, cosited: bool) -> Tenso
 def _down_axis(full: Tensor, times: int, *, cosited: bool) -> Tensor:
     for _ in range(times):
         if full.shape[-1] % 2:
-            full = torch.cat([full, full[..., -1:]], -1)
+            full = torch.cat([full, _missing_column(full, cosited=cosited)], -1)
         full = _down_cosited(full) if cosited else _down_centred(full)
     return full
+
+
+def _missing_column(full: Tensor, *, cosited: bool) -> Tensor:
+    """What :func:`upsample` cut off at an odd length: the partner of the last sample."""
+    last = full[..., -1:]
+    if cosited or full.shape[-1] == 1:
+        return last
+    return (3 * last - full[..., -2:-1]) / 2
 
 
 def _is_bottom(site: ChromaSite) -> bool:

@@ -1,0 +1,121 @@
+"""How a stage is laid out on a device, and the ladder down when memory runs out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from restore.engine.device import choose_dtype, memory_budget_bytes
+from restore.engine.footprint import peak_bytes_per_px
+from restore.engine.settings import EngineSettings
+from restore.engine.stage import Stage, StageSpec, Tiling
+from restore.engine.tiles import TileGrid, plan_grid, smallest_tile_px
+
+__all__ = ["Layout", "choose_layout", "is_out_of_memory", "next_rung", "padded_px"]
+
+_MOST_TILES_AT_ONCE = 24  # the batch of the workflow that this project starts from
+_TILE_STEP_PX = 32
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where and in which pieces a stage computes.
+
+    Attributes:
+        device: of the network calls.
+        dtype: number format inside the stage.
+        tile_px: side of tiles, halo included; 0 for whole frames.
+        batch: tiles in one call.
+        bytes_per_px: measured memory for each input pixel in float32; 0 where it was not needed.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    tile_px: int
+    batch: int
+    bytes_per_px: int = 0
+
+    def grid(self, spec: StageSpec, height_px: int, width_px: int) -> TileGrid:
+        """The cut of frames of that size, padding included."""
+        return plan_grid(spec, *padded_px(spec, height_px, width_px), self.tile_px)
+
+    def __str__(self) -> str:
+        tile = f"tiles of {self.tile_px} px" if self.tile_px else "whole frames"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{self.device}, {dtype}, {tile}, batch {self.batch}"
+
+
+def padded_px(spec: StageSpec, height_px: int, width_px: int) -> tuple[int, int]:
+    """Height and width of what the stage is given: at least its minimum, on its multiple."""
+    height, width = (
+        -(-max(length, spec.minimum_px) // spec.multiple_of) * spec.multiple_of
+        for length in (height_px, width_px)
+    )
+    return height, width
+
+
+def choose_layout(
+    stage: Stage, settings: EngineSettings, device: torch.device, height_px: int, width_px: int
+) -> Layout:
+    """Lay a stage out for frames of one size, within the memory that the settings allow.
+
+    What the settings name is taken; the rest follows from the stage's measured memory for each
+    pixel, so the same settings give the same tiles on every machine of a kind.
+    """
+    spec = stage.spec
+    dtype = choose_dtype(settings.precision, device, spec.dtypes)
+    height, width = padded_px(spec, height_px, width_px)
+    tile, batch = settings.tile_px, settings.batch
+    if spec.tiling is Tiling.NEVER:
+        tile = 0
+    bytes_per_px = 0
+    if tile is None or batch is None:
+        stage.place(torch.device("cpu"), torch.float32)
+        bytes_per_px = peak_bytes_per_px(stage)
+        budget_px = (settings.memory_bytes or memory_budget_bytes(device)) // bytes_per_px
+        if tile is None:
+            tile = _tile_for(spec, height, width, budget_px // (batch or 1))
+        if batch is None:
+            area = min(tile or height, height) * min(tile or width, width)
+            # On a CPU a second tile in the same call costs cache and gains nothing.
+            most = _MOST_TILES_AT_ONCE if device.type == "cuda" else 1
+            batch = max(1, min(most, budget_px // area))
+    return Layout(device, dtype, tile, batch, bytes_per_px)
+
+
+def _tile_for(spec: StageSpec, height_px: int, width_px: int, budget_px: int) -> int:
+    if height_px * width_px <= budget_px:
+        return 0
+    step = math.lcm(_TILE_STEP_PX, spec.multiple_of)
+    side = math.isqrt(budget_px) // step * step
+    return max(side, smallest_tile_px(spec))
+
+
+def next_rung(spec: StageSpec, layout: Layout, height_px: int, width_px: int) -> Layout | None:
+    """The layout to try after ``layout`` ran out of memory; None at the bottom.
+
+    Half the batch, down to one; then half the tile, down to the stage's smallest; then the CPU.
+    """
+    if layout.batch > 1:
+        return replace(layout, batch=layout.batch // 2)
+    if spec.tiling is not Tiling.NEVER:
+        side = layout.tile_px or max(padded_px(spec, height_px, width_px))
+        smaller = max(side // 2 // spec.multiple_of * spec.multiple_of, smallest_tile_px(spec))
+        if smaller < side:
+            return replace(layout, tile_px=smaller)
+    if layout.device.type != "cpu":
+        return replace(layout, device=torch.device("cpu"), dtype=torch.float32)
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, on a GPU or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator raises a plain RuntimeError.
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text
+    )

@@ -1,0 +1,118 @@
+"""What a stage is: declared facts and tensor code, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from restore.engine.space import WorkingSpace
+from restore.errors import InvalidInput
+
+__all__ = ["Stage", "StageSpec", "Tiling"]
+
+
+class Tiling(Enum):
+    """Whether a stage may see a frame in pieces."""
+
+    EXACT = "exact"
+    """A tile with its halo gives the whole frame's result (bounded receptive field)."""
+    APPROXIMATE = "approximate"
+    """Something global (pooling, attention) leaks in: tiles are feathered and the grid recorded."""
+    NEVER = "never"
+    """Whole frames only."""
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """The facts that the engine plans with.
+
+    Attributes:
+        name: the stage's name in recipes, reports and seeds.
+        radius_past: frames needed before the one produced.
+        radius_future: frames needed after it.
+        scale: spatial factor, output over input; a whole number unless tiling is NEVER.
+        rate: frames given for each frame taken, >= 1.
+        halo_px: pixels of context that a tile needs on each side, in input pixels.
+        multiple_of: height and width of what the stage is given are multiples of this; positions of
+            tiles are too, so that windowed attention sees one grid.
+        minimum_px: smallest height and width that the stage takes.
+        tiling: see :class:`Tiling`.
+        space: working space of input and output.
+        deterministic: the same input, seed and settings give the same bits on one machine.
+        dtypes: number formats that it computes in, the exact one (float32) included.
+    """
+
+    name: str
+    radius_past: int = 0
+    radius_future: int = 0
+    scale: Fraction = Fraction(1)
+    rate: int = 1
+    halo_px: int = 0
+    multiple_of: int = 1
+    minimum_px: int = 1
+    tiling: Tiling = Tiling.EXACT
+    space: WorkingSpace = WorkingSpace.RGB
+    deterministic: bool = True
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+
+    def __post_init__(self) -> None:
+        counts = (self.radius_past, self.radius_future, self.halo_px)
+        if min(counts) < 0 or min(self.rate, self.multiple_of, self.minimum_px) < 1:
+            raise InvalidInput(
+                f"stage {self.name!r} declares {self}", "radii and halo >= 0, rest >= 1"
+            )
+        if self.scale <= 0 or (self.scale.denominator != 1 and self.tiling is not Tiling.NEVER):
+            raise InvalidInput(
+                f"stage {self.name!r} with scale {self.scale}",
+                "a positive scale, whole unless the stage is never tiled",
+            )
+        if torch.float32 not in self.dtypes:
+            raise InvalidInput(f"stage {self.name!r} without float32", "float32 among its dtypes")
+
+    @property
+    def window(self) -> int:
+        """Frames in a window, T."""
+        return self.radius_past + 1 + self.radius_future
+
+    def output_px(self, length_px: int) -> int:
+        """Output length for an input length, rounded half up, at least 1."""
+        return max(1, int(length_px * self.scale + Fraction(1, 2)))
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """A step of the pipeline. Windows, tiles, batches, devices and colour are the engine's."""
+
+    @property
+    def spec(self) -> StageSpec:
+        """Facts; constant over the life of the stage."""
+
+    def facts(self) -> Mapping[str, str]:
+        """What belongs into a report: model names, sha256, settings."""
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring weights to a device and number format before the first run, and after a move.
+
+        Args:
+            device: where the windows will be.
+            dtype: one of ``spec.dtypes``.
+        """
+
+    def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Compute.
+
+        Args:
+            windows: ``[N, T, C, h, w]`` float32 in ``spec.space``, on the placed device.
+            seeds: one 63-bit seed for each of the N windows, from (job, stage, frame, tile); the
+                only source of randomness allowed.
+
+        Returns:
+            ``[N, C, h * scale, w * scale]`` float32; ``[N * rate, ...]``, each window's frames in
+            turn, where the rate is above 1.
+        """

@@ -1,0 +1,88 @@
+"""The stages. One file is one stage; to add one, write its file and its line below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from pydantic import BaseModel, ValidationError
+
+from restore.errors import InvalidInput
+from restore.models.store import ModelStore
+
+if TYPE_CHECKING:
+    from restore.engine.stage import Stage
+
+__all__ = ["STAGES", "StageContext", "build_stage", "check_settings", "stage_class"]
+
+STAGES: Mapping[str, str] = {
+    "deartifact": "restore.stages.deartifact:Deartifact",
+    "resize": "restore.stages.resize:Resize",
+    "upscale": "restore.stages.upscale:Upscale",
+}
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What stages may draw on when they are built.
+
+    Attributes:
+        store: where model weights are.
+        quality: which model a role gets where none is named: ``fast``, ``good`` or ``best``.
+    """
+
+    store: ModelStore = field(default_factory=ModelStore)
+    quality: str = "fast"
+
+
+class StageClass(Protocol):
+    """What a stage's module offers besides the stage itself."""
+
+    Settings: type[BaseModel]
+
+    @classmethod
+    def build(cls, settings: Any, context: StageContext) -> Self:  # noqa: ANN401
+        """Make the stage from its validated settings."""
+
+
+def stage_class(name: str) -> StageClass:
+    """The class of a stage, imported on demand.
+
+    Raises:
+        InvalidInput: there is no such stage.
+    """
+    if name not in STAGES:
+        raise InvalidInput(f"stage {name!r}", f"one of {', '.join(sorted(STAGES))}")
+    module, _, attribute = STAGES[name].partition(":")
+    found: StageClass = getattr(import_module(module), attribute)
+    return found
+
+
+def check_settings(name: str, settings: Mapping[str, object]) -> BaseModel:
+    """Validate a stage's settings.
+
+    Raises:
+        InvalidInput: an unknown stage or setting, or a value out of range; the setting is named.
+    """
+    try:
+        return stage_class(name).Settings.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise InvalidInput(
+            f"stage {name!r}, setting {place!r} = {first.get('input')!r}", first["msg"]
+        ) from error
+
+
+def build_stage(name: str, settings: Mapping[str, object], context: StageContext) -> Stage:
+    """Make a stage ready to run.
+
+    Raises:
+        InvalidInput: unknown stage or bad settings.
+        ModelError: its model is missing or unfit.
+    """
+    built: Any = stage_class(name).build(check_settings(name, settings), context)
+    stage: Stage = built
+    return stage

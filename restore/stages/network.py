@@ -1,0 +1,88 @@
+"""What stages with one picture-to-picture network share; not a stage itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from restore.engine.stage import StageSpec, Tiling
+from restore.models.choose import choose_model
+from restore.models.load import LoadedModel, load_model
+from restore.models.place import placed
+from restore.stages import StageContext
+
+__all__ = ["Network", "load_for"]
+
+
+def load_for(
+    role: str,
+    named: str | None,
+    context: StageContext,
+    scale: int,
+    blend: tuple[str | Path, float] | None = None,
+) -> tuple[LoadedModel, str]:
+    """The model that was named, or the one that the wanted quality gives a role.
+
+    Returns:
+        The model in float32 on the CPU, and a sentence on how it was chosen (empty if named).
+    """
+    if named is not None:
+        return load_model(named, store=context.store, blend=blend), ""
+    choice = choose_model(role, scale, context.store, context.quality)
+    return load_model(choice.name, store=context.store, blend=blend), choice.reason
+
+
+class Network:
+    """A network as a stage uses it: its facts as a spec, and its run on single-frame windows.
+
+    Args:
+        stage: the stage's name.
+        model: as loaded, float32 on the CPU.
+        note: how the model was chosen, for the report; may be empty.
+    """
+
+    def __init__(self, stage: str, model: LoadedModel, note: str = "") -> None:
+        self._note = note
+        self._exact = model
+        self._placed = model
+        self.spec = StageSpec(
+            name=stage,
+            scale=Fraction(model.scale),
+            halo_px=model.halo_px,
+            multiple_of=model.multiple_of,
+            minimum_px=model.minimum_px,
+            tiling=Tiling(model.tiling),
+            dtypes=tuple(getattr(torch, name) for name in model.dtypes),
+        )
+
+    def facts(self) -> Mapping[str, str]:
+        """Name, hash, licence and attribution of everything that went in."""
+        model = self._placed
+        facts = {
+            "model": model.name,
+            "architecture": model.architecture,
+            "sha256": "+".join(part.sha256 for part in model.parts),
+            "licence": " + ".join(dict.fromkeys(part.licence for part in model.parts)),
+        }
+        credits_ = [part.attribution for part in model.parts if part.attribution]
+        if credits_:
+            facts["attribution"] = "; ".join(dict.fromkeys(credits_))
+        if self._note:
+            facts["chosen"] = self._note
+        if model.dtype_note:
+            facts["precision note"] = model.dtype_note
+        if model.tiling_reason:
+            facts["tiling note"] = model.tiling_reason
+        return facts
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring the network to a device; the exact weights stay behind for the next move."""
+        self._placed = placed(self._exact, device, dtype)
+
+    def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
+        """``[N, 1, 3, h, w]`` to ``[N, 3, h * scale, w * scale]``; input clamped to 0..1."""
+        return self._placed(windows[:, 0].clamp(0, 1))
