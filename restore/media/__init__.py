@@ -1,0 +1,1 @@
+"""The only room that imports av: opening, probing, reading and writing media."""

@@ -1,0 +1,223 @@
+"""Copies the source's other streams in step with the video, so that nothing piles up in memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.video.stream import VideoStream
+
+from restore.media.master import CopiedStream
+from restore.media.tracks import CopiedTrack, Cut, Track
+
+if TYPE_CHECKING:
+    from restore.media.tracks import AnyPacket
+
+__all__ = ["StreamCopier"]
+
+_COVER_NAMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+# Matroska's counters of the old file, and facts that the new file states itself.
+_STALE_TAGS = frozenset(
+    {"duration", "encoder", "timecode", "bps", "number_of_frames", "number_of_bytes", "vendor_id"}
+)
+
+
+class StreamCopier:
+    """Demuxes a source a second time, for everything but the picture.
+
+    Args:
+        source: the file; this object closes it.
+        output: where the streams are added; its header must not be written yet.
+        indexes: positions of the streams to copy; None takes all but the main video.
+        is_cut: only part of the source is written.
+    """
+
+    def __init__(
+        self,
+        source: InputContainer,
+        output: OutputContainer,
+        *,
+        indexes: Collection[int] | None,
+        is_cut: bool,
+    ) -> None:
+        self._source = source
+        self._output = output
+        self._muxer = output.format.name
+        self._is_cut = is_cut
+        self._tracks: dict[int, Track] = {}
+        self._fixed: list[CopiedStream] = []
+        self._facts: dict[int, CopiedStream] = {}  # streams die with their container
+        self._origin_s = Fraction(0)
+        self._waiting: AnyPacket | None = None
+        main = source.streams.best("video")
+        for stream in source.streams:
+            wanted = stream.index in indexes if indexes is not None else stream != main
+            if wanted:
+                self._add(stream)
+            if stream.index not in self._tracks:
+                stream.discard = Discard.all
+        self._packets = self._demux()
+
+    def _add(self, stream: Stream) -> None:
+        if isinstance(stream, AttachmentStream):
+            self._add_attachment(stream)
+        elif Disposition.attached_pic in stream.disposition:
+            self._add_cover(stream)
+        elif stream.type == "data" and _is_timecode(stream):
+            return  # the writer makes a timecode track of its own
+        elif _holds(self._muxer, stream):
+            target = self._output.add_stream_from_template(stream, opaque=True)
+            _describe(stream, target)
+            self._keep(CopiedTrack(stream, target))
+        else:
+            self._drop(stream, f"{self._muxer} cannot hold {_codec(stream) or 'it'}")
+
+    def _add_attachment(self, stream: AttachmentStream) -> None:
+        if self._muxer != "matroska":
+            self._drop(stream, f"{self._muxer} holds no attachments")
+            return
+        self._output.add_attachment(
+            stream.name or f"attachment{stream.index}",
+            stream.mimetype or "application/octet-stream",
+            stream.data,
+        )
+        self._fixed.append(self._entry(stream, "copied", stream.name or ""))
+
+    def _add_cover(self, stream: Stream) -> None:
+        """Cover art: an attachment in Matroska, a picture track of one packet elsewhere."""
+        if self._muxer != "matroska":
+            target = self._output.add_stream_from_template(stream, opaque=True)
+            _describe(stream, target)
+            self._keep(CopiedTrack(stream, target, "cover art"))
+            return
+        packet = next(
+            (p for p in self._source.demux(stream) if p.size and p.stream_index == stream.index),
+            None,
+        )
+        name, mimetype = _COVER_NAMES.get(_codec(stream), ("", ""))
+        if packet is None or not name:
+            self._drop(stream, f"{self._muxer} cannot hold it as cover art")
+            return
+        self._output.add_attachment(name, mimetype, bytes(packet))
+        self._fixed.append(self._entry(stream, "copied", "cover art"))
+
+    def _keep(self, track: Track) -> None:
+        self._tracks[track.source.index] = track
+        self._facts[track.source.index] = self._entry(track.source, track.outcome, "")
+
+    def _entry(self, stream: Stream, outcome: str, detail: str) -> CopiedStream:
+        return CopiedStream(stream.index, stream.type, _codec(stream), outcome, detail)
+
+    def _drop(self, stream: Stream, why: str) -> None:
+        self._fixed.append(self._entry(stream, "dropped", why))
+
+    def time_bases(self) -> list[Fraction]:
+        """Units of the streams that are written."""
+        return [unit for track in self._tracks.values() if (unit := track.time_base())]
+
+    def start(self, origin_s: Fraction) -> None:
+        """Say which time of the source becomes 0."""
+        cut = Cut(origin_s, self._is_cut, self._muxer != "matroska")
+        for track in self._tracks.values():
+            track.cut = cut
+        self._origin_s = origin_s
+
+    def _demux(self) -> Iterator[AnyPacket]:
+        if not self._tracks:
+            return
+        for packet in self._source.demux(*[track.source for track in self._tracks.values()]):
+            if packet.stream_index in self._tracks and not (packet.dts is None and not packet.size):
+                yield packet
+
+    def _time_s(self, packet: AnyPacket) -> Fraction | None:
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        return None if stamp is None else stamp * packet.time_base - self._origin_s
+
+    def feed(self, until_s: Fraction) -> None:
+        """Mux what comes before ``until_s`` in output time."""
+        while True:
+            packet = self._waiting or next(self._packets, None)
+            self._waiting = None
+            if packet is None:
+                return
+            time_s = self._time_s(packet)
+            if time_s is not None and time_s >= until_s:
+                self._waiting = packet
+                return
+            self._mux(packet)
+
+    def _mux(self, packet: AnyPacket) -> None:
+        for ready in self._tracks[packet.stream_index].take(packet):
+            self._output.mux(ready)
+
+    def finish(self, end_s: Fraction) -> None:
+        """Mux the rest: all of it, or with a cut what begins before ``end_s``."""
+        rest = [self._waiting] if self._waiting is not None else []
+        self._waiting = None
+        past: set[int] = set()
+        for packet in _chain(rest, self._packets):
+            time_s = self._time_s(packet)
+            if self._is_cut and time_s is not None and time_s >= end_s:
+                past.add(packet.stream_index)
+                if past == set(self._tracks):
+                    break
+                continue
+            self._mux(packet)
+        for track in self._tracks.values():
+            for ready in track.finish():
+                self._output.mux(ready)
+
+    def report(self) -> tuple[CopiedStream, ...]:
+        """What became of each stream, in the source's order."""
+        moving = [
+            replace(self._facts[index], detail=track.detail, packets=track.packets)
+            for index, track in self._tracks.items()
+        ]
+        return tuple(sorted([*self._fixed, *moving], key=lambda entry: entry.index))
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+def _chain(first: list[AnyPacket], rest: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+    yield from first
+    yield from rest
+
+
+def _codec(stream: Stream) -> str:
+    context = getattr(stream, "codec_context", None)
+    if context is not None:
+        return str(context.codec.canonical_name)
+    return stream.name or ""
+
+
+def _is_timecode(stream: Stream) -> bool:
+    return "timecode" in {key.lower() for key in stream.metadata}
+
+
+def _holds(muxer: str, stream: Stream) -> bool:
+    """Whether a container takes a stream, found by writing a header into memory."""
+    try:
+        trial = av.open(io.BytesIO(), "w", format=muxer)
+        trial.add_stream_from_template(stream, opaque=True)
+        trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _describe(source: Stream, target: Stream) -> None:
+    """Language, title and role of a stream."""
+    for key, value in source.metadata.items():
+        if key.lower() not in _STALE_TAGS and not key.startswith("_STATISTICS"):
+            target.metadata[key] = value
+    target.disposition = source.disposition
+    if isinstance(source, VideoStream) and isinstance(target, VideoStream):
+        target.codec_context.framerate = source.average_rate or Fraction(25)
