@@ -1,0 +1,139 @@
+"""A recipe: everything that decides what a training run does, in one TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from restore.errors import InvalidInput
+
+__all__ = ["Material", "Optimiser", "Recipe", "load_recipe"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """One kind of training pair and how much of it goes into the bank.
+
+    Attributes:
+        kind: ``clean`` (bicubic shrinking alone), ``jpeg``, ``codec`` (real video encoders) or
+            ``film`` (the whole film degradation model).
+        tiles: number of pairs in the bank.
+        strength: ``(least, most)`` of the degradation, 0..1, drawn evenly; unused by ``clean``.
+    """
+
+    kind: Literal["clean", "jpeg", "codec", "film"]
+    tiles: int
+    strength: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Adam with a linear warm-up and a cosine down to ``floor`` of the rate.
+
+    Attributes:
+        rate: peak learning rate.
+        warmup_steps: steps of linear rise.
+        floor: last learning rate as a share of the peak.
+        beta2: Adam's second moment decay.
+        ema: decay of the averaged weights that are exported.
+        clip: largest norm of the gradient; 0 for none.
+    """
+
+    rate: float = 1e-3
+    warmup_steps: int = 200
+    floor: float = 0.001
+    beta2: float = 0.99
+    ema: float = 0.999
+    clip: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        name: model name; also the stem of the weights file.
+        scale: 1 or 4.
+        seed: decides the initial weights, the material and every batch.
+        steps: optimiser steps.
+        batch: pairs a step.
+        patch_px: side of the input patch, source pixels.
+        features: channels of the body.
+        convolutions: convolutions in the body, the first and last one aside.
+        precision: ``fp32`` or ``bf16`` (mixed precision; weights and sums stay fp32).
+        loss: ``l1``, ``l2`` or ``charbonnier``, on R'G'B'.
+        tile_px: side of the input tiles in the bank.
+        shrink: factors by which photographs are shrunk before tiles are cut from them.
+        bundled: whether scikit-image's bundled CC0 and public-domain photographs join the data.
+        start_from: name of a weights file to begin with, looked for beside the output folder.
+        optimiser: rates.
+        material: what the bank holds.
+    """
+
+    name: str
+    scale: int
+    seed: int
+    steps: int
+    batch: int
+    patch_px: int
+    features: int
+    convolutions: int
+    material: tuple[Material, ...]
+    precision: Literal["fp32", "bf16"] = "bf16"
+    loss: Literal["l1", "l2", "charbonnier"] = "l1"
+    tile_px: int = 64
+    shrink: tuple[int, ...] = (2, 3, 4)
+    bundled: bool = True
+    start_from: str = ""
+    optimiser: Optimiser = field(default_factory=Optimiser)
+
+    def __post_init__(self) -> None:
+        if self.scale not in (1, 4):
+            raise InvalidInput(f"recipe {self.name}: scale {self.scale}", "1 or 4")
+        if self.patch_px > self.tile_px:
+            raise InvalidInput(
+                f"recipe {self.name}: patches of {self.patch_px} px",
+                f"at most tile_px = {self.tile_px}",
+            )
+        if min(self.steps, self.batch, self.patch_px, self.features) < 1 or not self.material:
+            raise InvalidInput(f"recipe {self.name}: an empty run", "steps, batch and material")
+
+    @property
+    def sha256(self) -> str:
+        """Hash over every setting, whatever the file's layout and comments."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, Any]:
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise InvalidInput(f"{where}: {', '.join(unknown)}", f"only {', '.join(sorted(known))}")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        InvalidInput: the file is missing, is no TOML, or holds an unknown or missing setting.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"the recipe {path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"the recipe {path} is no TOML: {error}") from error
+    material = tuple(
+        Material(**_checked(Material, entry, f"{path.name}, material"))
+        for entry in table.pop("material", [])
+    )
+    optimiser = Optimiser(**_checked(Optimiser, table.pop("optimiser", {}), path.name))
+    try:
+        return Recipe(**_checked(Recipe, table, path.name), material=material, optimiser=optimiser)
+    except TypeError as error:
+        raise InvalidInput(f"{path.name} is incomplete: {error}") from error
