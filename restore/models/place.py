@@ -1,55 +1,109 @@
-"""Puts a loaded network on a device in a number format, leaving the original as it is."""
+"""Brings a loaded network to a device and a number format."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from restore.models.load import LoadedModel
+from restore.errors import DeviceError, InvalidInput
+from restore.models.loaded import LoadedModel
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["placed"]
+__all__ = ["device_that_works", "placed"]
 
 
-def placed(model: LoadedModel, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """The same network elsewhere, made from the exact weights of ``model``.
+def device_that_works(device: str | torch.device) -> torch.device:
+    """Returns a torch device after making a tensor on it.
 
-    A network that fails or gives no finite picture in a 16-bit format is placed in float32, and
-    ``dtype_note`` says so: spandrel's support flags are untested for some architectures.
-
-    Args:
-        model: as loaded, float32 on the CPU.
-        device: where it shall compute.
-        dtype: float32, float16 or bfloat16.
+    Raises:
+        DeviceError: torch does not know the device, or it is not there.
     """
     import torch
 
-    name = str(dtype).removeprefix("torch.")
-    if model.device == str(device) and model.dtype == name:
-        return model
-    descriptor = copy.deepcopy(model.descriptor)
-    descriptor.model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-    moved = replace(model, device=str(device), dtype=name, descriptor=descriptor)
-    if dtype is torch.float32:
-        return moved
-    trouble = _trouble(moved, device)
-    if not trouble:
-        return moved
-    note = f"{model.architecture} in {name} {trouble}; float32 is used"
-    return replace(placed(model, device, torch.float32), dtype_note=note)
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(
+            f"the device {str(device)!r} does not work here: {reason}",
+            "cpu, or a device that torch sees",
+            "Use `--device cpu`.",
+        ) from error
+    return where
 
 
-def _trouble(model: LoadedModel, device: torch.device) -> str:
-    """What goes wrong when the network runs on a small ramp; empty if nothing does."""
+def placed(
+    model: LoadedModel, device: str | torch.device, dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Returns the same network on a device in a number format; the given one stays as it is.
+
+    Where it is there already, the given one itself comes back.
+
+    spandrel's support flags are untested for some architectures, so a network that fails or
+    gives values that are not finite in half precision gets float32 instead, with a note in
+    ``dtype_note``.
+
+    Args:
+        model: a network in float32, so that no precision has been lost already.
+        device: torch device.
+        dtype: one of ``model.dtypes``; float32 where None.
+
+    Raises:
+        InvalidInput: the model is not float32, or does not support the dtype.
+        DeviceError: the device is missing.
+    """
     import torch
 
-    side_px = -(-max(32, model.minimum_px) // model.multiple_of) * model.multiple_of
-    ramp = torch.linspace(0, 1, side_px, device=device)
+    where = device_that_works(device)
+    wanted = str(dtype or torch.float32).removeprefix("torch.")
+    if wanted not in model.dtypes:
+        raise InvalidInput(
+            f"{model.name} ({model.architecture}) was asked to run in {wanted}",
+            " or ".join(model.dtypes),
+        )
+    if model.dtype != "float32":
+        raise InvalidInput(f"{model.name} is in {model.dtype}", "the network in float32")
+    if wanted == "float32" and str(where) == model.device:
+        return model
+    descriptor = _moved(model.descriptor, where, wanted)
+    trouble = "" if wanted == "float32" else _trouble(model, descriptor, where, wanted)
+    if trouble:
+        descriptor = _moved(model.descriptor, where, "float32")
+    note = f"{model.architecture} in {wanted} {trouble}; float32 is used" if trouble else ""
+    return replace(
+        model,
+        dtype="float32" if trouble else wanted,
+        dtype_note=note,
+        device=str(where),
+        descriptor=descriptor,
+    )
+
+
+def _moved(descriptor: Any, where: torch.device, dtype: str) -> Any:  # noqa: ANN401
+    import torch
+
+    moved = copy.deepcopy(descriptor)
+    moved.model.to(device=where, dtype=getattr(torch, dtype), memory_format=torch.channels_last)
+    return moved
+
+
+def _trouble(model: LoadedModel, descriptor: Any, where: torch.device, dtype: str) -> str:  # noqa: ANN401
+    """Says what is wrong with a network in half precision, or nothing."""
+    import torch
+
+    side_px = max(32, model.minimum_px)
+    side_px = -(-side_px // model.multiple_of) * model.multiple_of
+    ramp = torch.linspace(0, 1, side_px, device=where, dtype=getattr(torch, dtype))
+    sample = ramp.expand(1, model.in_channels, side_px, side_px).contiguous()
     try:
-        result = model(ramp.expand(1, model.in_channels, side_px, side_px).contiguous())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fine = bool(torch.isfinite(descriptor(sample)).all())
     except RuntimeError as error:
         return f"fails: {str(error).splitlines()[0][:200]}"
-    return "" if bool(torch.isfinite(result).all()) else "gives values that are not finite"
+    return "" if fine else "gives values that are not finite"
