@@ -183,7 +183,7 @@ class ClipInfo:
         decoded_frames: count found by decoding; None where not decoded.
         duration: in seconds; None where undeclared.
         field_order: declared scanning.
-        rotation_deg: clockwise turn, in degrees (0, 90, 180, 270), that displays the picture upright.
+        rotation_deg: clockwise turn (0, 90, 180, 270) that displays the picture upright.
         color: colour as declared.
         resolved_color: colour as used, guesses filled in.
         color_guesses: one sentence for each guess.

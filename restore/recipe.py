@@ -27,7 +27,7 @@ __all__ = [
     "preset_names",
 ]
 
-QUALITIES = ("fast", "good", "best")
+QUALITIES = ("fast", "best")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Recipe:
         description: one line.
         steps: stages in order.
         scale: output size over input size; None leaves it to the stages.
-        quality: which models roles get: ``fast``, ``good`` or ``best``.
+        quality: which models roles get: ``fast`` or ``best``.
         delivery: settings of the delivery, by the fields of ``restore.media.profiles.Delivery``;
             without a profile the output's name decides.
         seed: changes every random choice.

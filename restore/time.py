@@ -1,4 +1,4 @@
-"""Rational time: rates, time bases, timecodes and half-open ranges. Seconds are never a float here."""
+"""Rational time: rates, time bases, timecodes, half-open ranges. Seconds are never a float here."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def parse_range(text: str, rate: Fraction, first: Timecode | None = None) -> Fra
     if plain:
         return FrameRange(int(plain[1] or 0), int(plain[2]) if plain[2] else None)
     ends = word.split("-")
-    if len(ends) != 2:
+    if len(ends) != 2 or not any(ends):
         raise InvalidInput(
             f"range {text!r}", "START:STOP in frames or HH:MM:SS:FF-HH:MM:SS:FF as timecodes"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from restore.color import ColorSpec, Transfer
+from restore.errors import UnsupportedMedia
 
 __all__ = ["WorkingSpace", "from_space", "to_space"]
 
@@ -66,6 +67,18 @@ def _encode(light: Tensor, transfer: Transfer) -> Tensor:
     return torch.where(light < _BETA, 4.5 * light, _ALPHA * light.pow(0.45) - (_ALPHA - 1))
 
 
+_LOGARITHMIC = (Transfer.LOG, Transfer.LOG_SQRT)
+
+
+def _check(transfer: Transfer) -> None:
+    if transfer in _LOGARITHMIC:
+        raise UnsupportedMedia(
+            f"transfer {transfer.name} before a stage that computes in linear light",
+            "a transfer of a display or camera standard",
+            "Leave that stage out, or convert the clip first.",
+        )
+
+
 def to_space(data: Tensor, space: WorkingSpace, color: ColorSpec) -> Tensor:
     """Bring R'G'B' into a working space; values below 0 are mirrored about 0 so none is lost.
 
@@ -73,9 +86,13 @@ def to_space(data: Tensor, space: WorkingSpace, color: ColorSpec) -> Tensor:
         data: R'G'B' of any shape, float32.
         space: space wanted.
         color: whose transfer is in force.
+
+    Raises:
+        UnsupportedMedia: linear light is wanted of a logarithmic transfer.
     """
     if space is WorkingSpace.RGB:
         return data
+    _check(color.transfer)
     return torch.sign(data) * _decode(data.abs(), color.transfer)
 
 

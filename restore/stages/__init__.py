@@ -30,7 +30,7 @@ class StageContext:
 
     Attributes:
         store: where model weights are.
-        quality: which model a role gets where none is named: ``fast``, ``good`` or ``best``.
+        quality: which model a role gets where none is named: ``fast`` or ``best``.
     """
 
     store: ModelStore = field(default_factory=ModelStore)
