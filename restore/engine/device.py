@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 
 import torch
@@ -89,8 +88,3 @@ def memory_budget_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory * 0.6)
     return 2 << 30
-
-
-def set_passive_waiting() -> None:
-    """Let waiting OpenMP threads sleep; has an effect only before torch is imported."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
