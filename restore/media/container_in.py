@@ -1,0 +1,176 @@
+"""Decodes the video stream of a container, frame after frame, in a decode child."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from restore.errors import UnsafeMedia, UnsupportedMedia
+from restore.media.native_log import NativeLog
+from restore.media.open import open_media
+from restore.media.scan import only, pick_video
+from restore.media.wire import Channel
+
+__all__ = ["Beat", "Damage", "Decoded", "decode_frames", "open_video"]
+
+_BEAT_S = 0.5
+_LEADING_PACKETS = 500
+_COMPLAINTS_OF_DAMAGE = ("concealing", "error while decoding", "CRC mismatch", "corrupt", "damaged")
+
+
+class Damage(Exception):
+    """Decoding cannot go on from here; the text says why."""
+
+
+class Beat:
+    """Signs of life for the program, at most two a second, and a fresh allowance of CPU time.
+
+    Args:
+        channel: to the program.
+        cpu_s: processor time allowed between two signs of life.
+    """
+
+    def __init__(self, channel: Channel, cpu_s: int) -> None:
+        self._channel = channel
+        self._cpu_s = cpu_s
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        """Show that work goes on."""
+        now = time.monotonic()
+        if now - self._last >= _BEAT_S:
+            self._last = now
+            used = time.process_time()
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_CPU, (int(used) + self._cpu_s + 1, hard))
+            self._channel.send({"t": "beat"})
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture.
+
+    Attributes:
+        frame: as the decoder gave it.
+        complaints: what FFmpeg logged since the frame before.
+        is_damaged: the decoder marks the picture, or complained of damage in it.
+    """
+
+    frame: VideoFrame
+    complaints: tuple[str, ...] = ()
+    is_damaged: bool = False
+
+
+def open_video(
+    path: Path, limits: dict[str, Any], log: NativeLog
+) -> tuple[InputContainer, VideoStream]:
+    """Open a file under the limits and pick its moving picture.
+
+    Raises:
+        InvalidInput: no such file, not a regular file, empty.
+        UnsafeMedia: refused format, or a limit hit.
+        UnsupportedMedia: no media, no video, or no decoder for it.
+    """
+    options = {"max_pixels": str(limits["max_pixels_px"]), "err_detect": "crccheck"}
+    container = open_media(path, options=options)
+    complaints = log.drain()
+    too_large = [line for line in complaints if "exceeds specified max pixel count" in line]
+    if too_large:
+        container.close()
+        raise UnsafeMedia(
+            f"{path}: {too_large[0].split(', see')[0]}",
+            f"at most {limits['max_pixels_px']} px",
+            "Raise the decode limits if you trust the file.",
+        )
+    stream = pick_video(container)
+    if stream is None:
+        kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
+        container.close()
+        raise UnsupportedMedia(f"{path} holds no video, only {', '.join(kinds)}", "a video stream")
+    context: VideoCodecContext | None = getattr(stream, "codec_context", None)
+    if context is None:
+        container.close()
+        raise UnsupportedMedia(f"{path}: there is no decoder for its video", "a known codec")
+    if context.width * context.height > limits["max_pixels_px"]:
+        container.close()
+        raise UnsafeMedia(
+            f"{path}: picture of {context.width}x{context.height}",
+            f"at most {limits['max_pixels_px']} px",
+            "Raise the decode limits if you trust the file.",
+        )
+    context.options = options
+    context.thread_type = "AUTO"
+    context.thread_count = min(16, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else 4)
+    return container, stream
+
+
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+
+
+def _wrap(frame: VideoFrame, log: NativeLog) -> Decoded:
+    complaints = tuple(log.drain())
+    damaged = frame.is_corrupt or any(
+        word in line for line in complaints for word in _COMPLAINTS_OF_DAMAGE
+    )
+    return Decoded(frame, complaints, damaged)
+
+
+def _reason(problem: av.FFmpegError, log: NativeLog) -> str:
+    complaints = log.drain()
+    text = problem.strerror or str(problem)
+    return f"{text} ({complaints[0]})" if complaints else text
+
+
+def decode_frames(
+    container: InputContainer, stream: VideoStream, log: NativeLog, beat: Callable[[], None]
+) -> Iterator[Decoded]:
+    """Decode a stream in presentation order up to its end or the first damage.
+
+    Packets that cannot be decoded before the first picture (a recording that starts between two
+    key frames) are passed over.
+
+    Raises:
+        Damage: a packet could not be read or decoded.
+        MemoryError: the limit of memory was hit.
+    """
+    only(container, stream)
+    context = stream.codec_context
+    packets = container.demux(stream)
+    started, failed = False, 0
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as problem:
+            raise Damage(f"reading stopped: {_reason(problem, log)}") from problem
+        if packet is not None and packet.size == 0:
+            continue  # a repeated frame, or PyAV's flush: ours is sent once, at the end
+        beat()
+        try:
+            frames = context.decode(packet)
+        except MemoryError:
+            raise
+        except EOFError:
+            return
+        except av.FFmpegError as problem:
+            failed += 1
+            if started or failed > _LEADING_PACKETS:
+                raise Damage(_reason(problem, log)) from problem
+            frames = []
+        for frame in frames:
+            started = True
+            yield _wrap(frame, log)
+        if packet is None:
+            return

@@ -1,0 +1,205 @@
+"""The decode job: runs in a child, hands frames over through a ring of shared memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from restore.errors import DamagedMedia, UnsupportedMedia
+from restore.media.container_in import Beat, Damage, Decoded
+from restore.media.describe import clip_info_to_dict
+from restore.media.examine import Opened, open_clip
+from restore.media.native_log import NativeLog
+from restore.media.timing import Timeline
+from restore.media.unpack import Plane, plane_views
+from restore.media.wire import Channel, ChannelClosed
+from restore.time import FrameRange
+
+__all__ = ["decode_job", "probe_job"]
+
+
+@dataclass
+class _Bad:
+    """A run of damaged frames ``[start, stop)`` and the first reason given."""
+
+    start: int
+    stop: int
+    why: str
+
+
+class _Ring:
+    """The child's end of the shared memory: slots are filled here and freed by the program."""
+
+    def __init__(self, channel: Channel, opened: Opened, width_px: int, height_px: int) -> None:
+        self._channel = channel
+        message, fds = channel.recv()
+        if message.get("t") != "ring" or len(fds) != 1:
+            raise ChannelClosed("no ring")
+        slots, slot_bytes = int(message["slots"]), int(message["slot_bytes"])
+        memory = memoryview(mmap.mmap(fds[0], slots * slot_bytes))
+        os.close(fds[0])
+        form = opened.unpacker.target
+        self._planes: list[Sequence[Plane]] = [
+            plane_views(memory[i * slot_bytes : (i + 1) * slot_bytes], form, width_px, height_px)
+            for i in range(slots)
+        ]
+        self._free = list(range(slots))
+
+    def slot(self) -> tuple[int, Sequence[Plane]]:
+        """A free slot; waits for the program to free one."""
+        while not self._free:
+            message, _ = self._channel.recv()
+            self._free.append(int(message["slot"]))
+        number = self._free.pop()
+        return number, self._planes[number]
+
+
+class _Delivery:
+    """Sends the frames of a range, keeps times rising and books what is damaged."""
+
+    def __init__(self, channel: Channel, opened: Opened, wanted: FrameRange, strict: bool) -> None:
+        info = opened.info
+        self._channel = channel
+        self._opened = opened
+        self._wanted = wanted
+        self._strict = strict
+        self._timeline = Timeline(info.time_base, info.frame_rate)
+        self._size = (info.width_px, info.height_px)
+        self._bad: list[_Bad] = []
+        self._complaints: list[str] = []
+        self.index = 0
+
+    def run(self, max_frames: int) -> None:
+        """Deliver until the range, the clip or the undamaged part of it ends."""
+        ring = _Ring(self._channel, self._opened, *self._size)
+        stopped = ""
+        try:
+            for picture in self._opened.pictures:
+                if self._wanted.stop is not None and self.index >= self._wanted.stop:
+                    break
+                if self.index >= max_frames:
+                    break
+                self._check(picture)
+                self._deliver(ring, picture)
+                self.index += 1
+        except Damage as problem:
+            stopped = str(problem)
+            self._mark(self.index, self._expected(), stopped)
+        self._finish(cut_short=bool(stopped))
+
+    def _expected(self) -> int:
+        scan = self._opened.scan
+        declared = self._opened.info.declared_frames or 0
+        return max(self.index + 1, scan.packets if scan is not None else declared)
+
+    def _check(self, picture: Decoded) -> None:
+        frame = picture.frame
+        if (frame.width, frame.height) != self._size:
+            was, now = "{}x{}".format(*self._size), f"{frame.width}x{frame.height}"
+            raise Damage(f"the picture changes from {was} to {now}")
+        if frame.format.name != self._opened.unpacker.source:
+            was = self._opened.unpacker.source
+            raise Damage(f"the pixel format changes from {was} to {frame.format.name}")
+        if picture.is_damaged:
+            why = picture.complaints[0] if picture.complaints else "marked as damaged"
+            self._mark(self.index, self.index + 1, why)
+        elif picture.complaints:
+            self._complaints += picture.complaints[: max(0, 3 - len(self._complaints))]
+
+    def _deliver(self, ring: _Ring, picture: Decoded) -> None:
+        frame = picture.frame
+        pts = self._timeline.place(frame.pts if frame.pts is not None else frame.dts)
+        if self.index not in self._wanted:
+            return
+        number, planes = ring.slot()
+        self._opened.unpacker.unpack(frame, planes)
+        duration = frame.duration if frame.duration > 0 else None
+        self._channel.send(
+            {"t": "frame", "slot": number, "index": self.index, "pts": pts, "duration": duration}
+        )
+
+    def _mark(self, start: int, stop: int, why: str) -> None:
+        if self._strict:
+            raise DamagedMedia(
+                f"{self._opened.info.source}: frame {start} is damaged: {why}",
+                "an undamaged clip",
+                "Leave strict off to take what can be decoded.",
+            )
+        if self._bad and self._bad[-1].stop == start:
+            self._bad[-1].stop = stop
+        else:
+            self._bad.append(_Bad(start, stop, why))
+
+    def _finish(self, *, cut_short: bool) -> None:
+        warnings = list(self._timeline.warnings())
+        if self._complaints:
+            warnings.append(f"the decoder complained: {'; '.join(self._complaints)}")
+        if not cut_short and self._wanted.stop is None:
+            self._check_end()
+        damaged = [[bad.start, bad.stop, bad.why] for bad in self._bad[:10_000]]
+        self._channel.send(
+            {
+                "t": "end",
+                "frames": self.index,
+                "warnings": warnings,
+                "damaged": damaged,
+                "cut_short": cut_short,
+            }
+        )
+
+    def _check_end(self) -> None:
+        """A file that just stops is damaged where reading it said so, whatever was decoded."""
+        scan = self._opened.scan
+        if scan is None or not (scan.problem or scan.damaged):
+            return
+        if self.index < self._expected():
+            self._mark(self.index, self._expected(), scan.problem or "packets are cut short")
+
+
+def decode_job(channel: Channel, payload: dict[str, Any]) -> None:
+    """Describe a clip, then deliver its frames as the program takes them.
+
+    Args:
+        channel: to the program.
+        payload: ``source``, ``limits``, ``start``, ``stop``, ``strict``, ``scan``.
+    """
+    limits = payload["limits"]
+    log = NativeLog()
+    beat = Beat(channel, int(limits["cpu_s"]))
+    opened = open_clip(payload["source"], limits, log, beat, scan=payload["scan"])
+    channel.send(
+        {"t": "info", "info": clip_info_to_dict(opened.info), "format": opened.unpacker.target.name}
+    )
+    wanted = FrameRange(int(payload["start"]), payload["stop"])
+    try:
+        _Delivery(channel, opened, wanted, payload["strict"]).run(limits["max_frames"])
+    except UnsupportedMedia as problem:
+        raise UnsupportedMedia(f"{payload['source']}: {problem.came}", problem.expected) from None
+
+
+def probe_job(channel: Channel, payload: dict[str, Any]) -> None:
+    """Describe a clip; count its frames by decoding them where ``count`` asks for it.
+
+    Args:
+        channel: to the program.
+        payload: ``source``, ``limits``, ``count``.
+    """
+    limits = payload["limits"]
+    log = NativeLog()
+    beat = Beat(channel, int(limits["cpu_s"]))
+    opened = open_clip(payload["source"], limits, log, beat, scan=True)
+    info = clip_info_to_dict(opened.info)
+    if payload["count"]:
+        count = 0
+        try:
+            for _ in opened.pictures:
+                count += 1
+                if count >= limits["max_frames"]:
+                    break
+        except Damage as problem:
+            info["warnings"].append(f"frames from {count} on could not be decoded: {problem}")
+        info["decoded_frames"] = count
+    channel.send({"t": "info", "info": info})
