@@ -54,7 +54,7 @@ class Network:
             scale=Fraction(model.scale),
             halo_px=model.halo_px,
             multiple_of=model.multiple_of,
-            minimum_px=model.minimum_px,
+            minimum_px=max(1, model.minimum_px),
             tiling=Tiling(model.tiling),
             dtypes=tuple(getattr(torch, name) for name in model.dtypes),
         )
