@@ -1,4 +1,4 @@
-"""Figures of merit: PSNR-Y, SSIM, NIQE's kin and the warp error, as the literature defines them."""
+"""Figures of merit: PSNR-Y, SSIM and the temporal warp error, as the literature defines them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-__all__ = ["luma", "psnr_y", "ssim_y"]
+__all__ = ["luma", "pan_error", "psnr_y", "ssim_y"]
 
 Picture = NDArray[np.uint8]
 
@@ -39,3 +39,31 @@ def ssim_y(result: Picture, truth: Picture, border_px: int) -> float:
             use_sample_covariance=False,
         )
     )
+
+
+def pan_error(frames: Picture, step_px: tuple[int, int], border_px: int) -> float:
+    """Temporal warp error along a pan that is known exactly.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8; the scene moves by whole pixels, so that frame t+1 at
+            (y, x) shows what frame t showed at (y + down, x + across).
+        step_px: (down, across) of the camera from one frame to the next.
+        border_px: left out at each side.
+
+    Returns:
+        Root mean square difference of luma between frames along the motion, in code values; 0 for
+        a perfectly steady picture.
+    """
+    total, count = 0.0, 0
+    down, across = step_px
+    height, width = frames.shape[1:3]
+    for number in range(frames.shape[0] - 1):
+        here = luma(frames[number])
+        after = luma(frames[number + 1])
+        y0, y1 = max(0, down), min(height, height + down)
+        x0, x1 = max(0, across), min(width, width + across)
+        difference = here[y0:y1, x0:x1] - after[y0 - down : y1 - down, x0 - across : x1 - across]
+        inside = _cut(difference, border_px)
+        total += float((inside**2).sum())
+        count += inside.size
+    return float(np.sqrt(total / max(count, 1)))

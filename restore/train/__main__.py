@@ -50,7 +50,7 @@ def main() -> int:
             raise InvalidInput(
                 f"{start} is missing", fix=f"Train {recipe.start_from} first, with the same --out."
             )
-        photos = load_photos(arguments.data, recipe.bundled)
+        photos = load_photos(arguments.data, recipe.bundled, recipe.leave_out)
         bank = build_bank(recipe, photos, arguments.bank or folder / "bank", _say)
         run = Run(
             folder, arguments.device, stop_after=arguments.stop_after, limit_s=arguments.limit_s

@@ -97,7 +97,7 @@ def _reel(scale: int, strength: float, random: np.random.Generator) -> FilmDamag
         strength,
         int(random.integers(2**31)),
         downscale=scale,
-        scan_height_px=int(random.integers(240, 721)),
+        scan_height_px=int(random.integers(240, 561)),
     )
     passes = 2 if random.random() < 0.4 else 1
     kernels = tuple(str(random.choice(["bicubic", "bilinear", "box", "lanczos3"])) for _ in "12")
@@ -111,9 +111,16 @@ def _reel(scale: int, strength: float, random: np.random.Generator) -> FilmDamag
         else:
             codings.append(Compression())
     soft = _spread(damage.blur_px[0], random)
+    # A preset counts scratches and hairs on a whole frame, some ten tiles wide and high.
+    dirt = replace(
+        damage.dirt,
+        scratches=int(random.random() < damage.dirt.scratches / 10),
+        hairs=damage.dirt.hairs / 30,
+    )
     return replace(
         damage,
         blur_px=(soft * random.uniform(0.85, 1.15), soft * random.uniform(0.85, 1.15)),
+        dirt=dirt,
         grain_rms=_spread(damage.grain_rms, random),
         grain_size_px=_spread(damage.grain_size_px, random),
         grain_correlation=float(random.random()),

@@ -58,12 +58,13 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"), dtype=np.uint8)
 
 
-def load_photos(folder: Path, bundled: bool) -> list[Photo]:
+def load_photos(folder: Path, bundled: bool, leave_out: tuple[str, ...] = ()) -> list[Photo]:
     """Every photograph under ``folder``, in the order of their names, without held-out ones.
 
     Args:
         folder: searched recursively for PNG, JPEG, TIFF and WebP files.
         bundled: add scikit-image's free photographs.
+        leave_out: names of files not to take.
 
     Raises:
         InvalidInput: the folder holds no usable photograph.
@@ -77,7 +78,7 @@ def load_photos(folder: Path, bundled: bool) -> list[Photo]:
     if bundled:
         root = Path(str(files("skimage") / "data"))
         photos += _read([root / name for name in BUNDLED], whole=True)
-    return photos
+    return [photo for photo in photos if photo.name not in leave_out]
 
 
 def _read(paths: Iterable[Path], whole: bool) -> Iterable[Photo]:

@@ -69,6 +69,7 @@ class Recipe:
         tile_px: side of the input tiles in the bank.
         shrink: factors by which photographs are shrunk before tiles are cut from them.
         bundled: whether scikit-image's bundled CC0 and public-domain photographs join the data.
+        leave_out: file names of photographs that this run does without.
         start_from: name of a weights file to begin with, looked for beside the output folder.
         optimiser: rates.
         material: what the bank holds.
@@ -88,6 +89,7 @@ class Recipe:
     tile_px: int = 64
     shrink: tuple[int, ...] = (2, 3, 4)
     bundled: bool = True
+    leave_out: tuple[str, ...] = ()
     start_from: str = ""
     optimiser: Optimiser = field(default_factory=Optimiser)
 

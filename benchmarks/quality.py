@@ -1,0 +1,143 @@
+"""Quality of the shipped models: ``python -m benchmarks.quality [--assets DIR] [--out DIR]``.
+
+Prints a table, writes ``quality.json`` and ``quality.png``. Sets and rows that need the test assets
+(RESTORE_TEST_ASSETS) are left out, and said so, where there are none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.quality_metrics import pan_error, psnr_y, ssim_y
+from benchmarks.quality_models import Row, milliseconds, rows_1x, rows_4x
+from benchmarks.quality_niqe import Niqe
+from benchmarks.quality_sets import PAN_PX, Case, coded, film, set5
+from restore.degrade.film import STRENGTHS
+
+BORDER_PX = 4
+FRAME_PX = (184, 240)  # what ms per frame is timed on
+Result = dict[str, Any]
+
+
+def _score(row: Row, cases: list[Case], border_px: int, niqe: Niqe | None) -> Result:
+    """Means over a set's frames, each picture weighing the same."""
+    psnr, ssim, blind = [], [], []
+    for case in cases:
+        shots = [row.run(low) for low in case.low]
+        pairs = list(zip(shots, case.high, strict=True))
+        psnr.append(np.mean([psnr_y(a, b, border_px) for a, b in pairs]))
+        ssim.append(np.mean([ssim_y(a, b, border_px) for a, b in pairs]))
+        if niqe is not None:
+            blind.append(niqe(shots[0]))
+    found = {"psnr_y_db": float(np.mean(psnr)), "ssim_y": float(np.mean(ssim))}
+    if niqe is not None:
+        found["niqe"] = float(np.nanmean(blind))
+    return found
+
+
+def _steadiness(row: Row, cases: list[Case]) -> float:
+    step = (4 * PAN_PX[0], 4 * PAN_PX[1])
+    errors = [pan_error(np.stack([row.run(f) for f in c.low]), step, 8) for c in cases]
+    return float(np.mean(errors))
+
+
+def _measure_4x(assets: Path | None, say: Console) -> tuple[list[Row], dict[str, Result]]:
+    rows = rows_4x(assets)
+    niqe = Niqe(assets / "models" / "niqe_pris_params.npz") if assets else None
+    sets = {f"film {s}": film(assets, s, steady=False) for s in STRENGTHS}
+    if assets is not None:
+        sets = {"Set5 x4": set5(assets), **sets}
+    steady = film(assets, "medium", steady=True)
+    results: dict[str, Result] = {}
+    for row in rows:
+        say.print(f"… {row.name}", style="dim")
+        found: Result = {"parameters": row.parameters, "mflop_per_px": row.flop_per_px / 1e6}
+        for name, cases in sets.items():
+            found[name] = _score(row, cases, BORDER_PX, niqe)
+        found["warp_error"] = _steadiness(row, steady)
+        found["ms_per_frame"] = milliseconds(row, FRAME_PX)
+        results[row.name] = found
+    return rows, results
+
+
+def _measure_1x(assets: Path | None) -> dict[str, Result]:
+    sets = {f"JPEG q{q}": coded(assets, "jpeg", q) for q in (10, 20, 30, 40)}
+    sets |= {f"H.264 crf {q}": coded(assets, "h264", q) for q in (28, 33, 38)}
+    sets["clean"] = coded(assets, "jpeg", 95)
+    return {
+        row.name: {
+            "parameters": row.parameters,
+            "mflop_per_px": row.flop_per_px / 1e6,
+            **{name: _score(row, cases, 0, None) for name, cases in sets.items()},
+            "ms_per_frame": milliseconds(row, FRAME_PX) if row.parameters else 0.0,
+        }
+        for row in rows_1x()
+    }
+
+
+def _table(title: str, results: dict[str, Result]) -> Table:
+    table = Table(title=title)
+    first = next(iter(results.values()))
+    sets = [name for name, value in first.items() if isinstance(value, dict)]
+    table.add_column("model", no_wrap=True)
+    for name in sets:
+        table.add_column(f"{name}\n" + " / ".join(k.split("_")[0] for k in first[name]))
+    plain = [name for name, value in first.items() if not isinstance(value, dict)]
+    for name in plain:
+        table.add_column(name)
+    for model, found in results.items():
+        cells = [
+            " / ".join(f"{v:.4f}" if k == "ssim_y" else f"{v:.2f}" for k, v in found[s].items())
+            for s in sets
+        ]
+        table.add_row(model, *cells, *(f"{found[name]:,.3g}" for name in plain))
+    return table
+
+
+def _picture(rows: list[Row], assets: Path | None, path: Path) -> None:
+    """One held-out picture through every row, cut out at the same place, with the target last."""
+    case = film(assets, "medium", steady=False)[0]
+    names = [row.name for row in rows]
+    wanted = [n for n in names if n in ("lanczos3", "restore-4x-s") or n.endswith("dn=0.5")]
+    shots = [row.run(case.low[0]) for row in rows if row.name in wanted] + [case.high[0]]
+    Image.fromarray(np.hstack([s[40:344, 60:364] for s in shots])).save(path)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("--assets", type=Path, default=os.environ.get("RESTORE_TEST_ASSETS"))
+    parser.add_argument("--out", type=Path, default=Path("out/quality"))
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    assets = Path(arguments.assets) if arguments.assets else None
+    say = Console()
+    if assets is None:
+        say.print("RESTORE_TEST_ASSETS is not set: no Set5, no NIQE, no published models.")
+    rows, upscale = _measure_4x(assets, say)
+    deartifact = _measure_1x(assets)
+    say.print(_table("4x", upscale))
+    say.print(_table("1x", deartifact))
+    say.print("Perceptual figure: NIQE. No backbone for LPIPS or DISTS is to be had.")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    facts = {"threads": torch.get_num_threads(), "frame_px": FRAME_PX}
+    (arguments.out / "quality.json").write_text(
+        json.dumps({"facts": facts, "4x": upscale, "1x": deartifact}, indent=1) + "\n"
+    )
+    _picture(rows, assets, arguments.out / "quality.png")
+
+
+if __name__ == "__main__":
+    main()
