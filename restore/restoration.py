@@ -96,6 +96,7 @@ class JobPlan:
         memory_bytes: upper estimate of memory for stages and queues together.
         pipeline: the stages, ready to run.
         notes: guesses and warnings so far, for people.
+        reader: the source, where it had to be opened to be looked at.
     """
 
     job: Job
@@ -107,6 +108,7 @@ class JobPlan:
     memory_bytes: int
     pipeline: tuple[Stage, ...]
     notes: tuple[str, ...]
+    reader: ClipReader | None = None
 
     @property
     def expected_s(self) -> float | None:
@@ -160,7 +162,9 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     Raises:
         InvalidInput, MediaError, ModelError: what is asked for cannot be done, and why.
     """
-    info = probe(job.source, rate=job.rate)
+    # A pipe can be read once only, so what looks at it is kept to read on from.
+    reader = _open(job) if job.source == "-" or job.rate is not None else None
+    info = reader.info if reader else probe(job.source)
     pipeline = _build(job)
     device = choose_device(job.settings.device)
     size = info.upright_px
@@ -185,6 +189,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         memory_bytes=most + 2 * job.settings.queue_bytes,
         pipeline=pipeline,
         notes=(*info.color_guesses, *info.warnings),
+        reader=reader,
     )
 
 
@@ -201,9 +206,7 @@ def run_job(
     """
     plan = job if isinstance(job, JobPlan) else plan_job(job)
     job = plan.job
-    reader = ClipReader(
-        job.source, range=job.range, strict=job.strict, rate=job.rate, info=plan.source
-    )
+    reader = plan.reader or _open(job)
     with (
         reader,
         open_writer(
@@ -235,6 +238,10 @@ def run_job(
     ]
     heard = (*plan.notes, *reader.warnings, *ladder, *written.warnings)
     return JobReport(plan, done, written, tuple(dict.fromkeys(heard)))
+
+
+def _open(job: Job) -> ClipReader:
+    return ClipReader(job.source, range=job.range, strict=job.strict, rate=job.rate)
 
 
 def metadata_of(plan: JobPlan) -> dict[str, str]:
