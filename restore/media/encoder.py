@@ -147,6 +147,7 @@ class FrameEncoder:
         self._layout = encoder_format(delivery.facts.encoder, layout)
         self._tags = tags
         self._lengths: dict[int, int] = {}
+        self._frames = 0
 
     def encode(self, frame: RawFrame, pts: int, length: int) -> Iterator[AnyPacket]:
         """Packets that are ready once this frame is in; pts and length in encoder time."""
@@ -159,11 +160,15 @@ class FrameEncoder:
         picture.color_trc = int(self._tags.transfer)
         picture.color_range = int(self._tags.range)
         self._lengths[pts] = length
+        self._frames += 1
         yield from self._timed(self._context.encode(picture))
 
     def flush(self) -> Iterator[AnyPacket]:
         """The packets that the encoder still holds."""
-        yield from self._timed(self._context.encode(None))
+        for packet in self._timed(self._context.encode(None)):
+            if self._frames <= 2:  # x265 leaves dts uninitialised in clips this short (measured)
+                packet.dts = packet.pts
+            yield packet
 
     def _timed(self, packets: list[AnyPacket]) -> Iterator[AnyPacket]:
         for packet in packets:

@@ -54,6 +54,7 @@ class StreamCopier:
         self._fixed: list[CopiedStream] = []
         self._facts: dict[int, CopiedStream] = {}  # streams die with their container
         self._origin_s = Fraction(0)
+        self.warnings: list[str] = []
         self._waiting: AnyPacket | None = None
         main = source.streams.best("video")
         for stream in source.streams:
@@ -131,9 +132,15 @@ class StreamCopier:
     def _demux(self) -> Iterator[AnyPacket]:
         if not self._tracks:
             return
-        for packet in self._source.demux(*[track.source for track in self._tracks.values()]):
-            if packet.stream_index in self._tracks and not (packet.dts is None and not packet.size):
-                yield packet
+        sources = [track.source for track in self._tracks.values()]
+        try:
+            for packet in self._source.demux(*sources):
+                is_flush = packet.dts is None and not packet.size
+                if packet.stream_index in self._tracks and not is_flush:
+                    yield packet
+        except (av.FFmpegError, ValueError) as error:
+            # The picture may still be whole; what was read of the other streams is kept.
+            self.warnings.append(f"the source's other streams end early, it is damaged: {error}")
 
     def _time_s(self, packet: AnyPacket) -> Fraction | None:
         stamp = packet.dts if packet.dts is not None else packet.pts

@@ -25,8 +25,8 @@ class Cut:
     Attributes:
         origin_s: what becomes time 0.
         is_cut: whether anything is left out at all.
-        trims_start: the container can hide sound before time 0 (edit lists), so the packet across
-            the start is kept with the one before it, which audio decoders need to settle.
+        trims_start: the container hides sound before time 0 (edit lists), so beside the packet
+            across the start the one before it is kept, which audio decoders need to settle.
     """
 
     origin_s: Fraction = Fraction(0)
@@ -89,11 +89,10 @@ class CopiedTrack(Track):
             return False
         start = packet.pts * packet.time_base - self.cut.origin_s
         stop = start + (packet.duration or 0) * packet.time_base
-        if self.source.type == "audio" and self.cut.trims_start:
-            if stop <= 0:
+        if self.source.type == "audio":
+            if stop <= 0 and self.cut.trims_start:
                 self._before = packet
-                return False
-            return True
+            return stop > 0
         if self.source.type == "subtitle" and start < 0 < stop:
             left_out = -start / packet.time_base
             packet.pts += round(left_out)

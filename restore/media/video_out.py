@@ -18,6 +18,7 @@ from restore.media.clock import OutputClock, movie_timescale, track_time_base
 from restore.media.encoder import FrameEncoder, add_video_stream, written_color
 from restore.media.layout import choose_color, choose_format
 from restore.media.master import ClipWriter, VideoSpec, WriteReport
+from restore.media.matroska_aspect import set_display_size
 from restore.media.profiles import Delivery
 from restore.media.streams import StreamCopier
 from restore.media.tags import chapter_entries, container_tags, timecode_tag
@@ -124,7 +125,12 @@ class ContainerWriter(ClipWriter):
         if self._copier is not None:
             self._copier.start(origin_s)
             bases += self._copier.time_bases()
-        options = {"fflags": "+bitexact", "max_interleave_delta": str(_INTERLEAVE_US)}
+        options = {
+            "fflags": "+bitexact",
+            "max_interleave_delta": str(_INTERLEAVE_US),
+            # Sound that primes its decoder lies before 0; moving it would move the picture too.
+            "avoid_negative_ts": "disabled",
+        }
         if self._muxer != "matroska":
             options |= {
                 "movflags": "+use_metadata_tags+write_colr",
@@ -171,6 +177,7 @@ class ContainerWriter(ClipWriter):
                 if self._copier is not None:
                     self._copier.finish(self._clock.end_s - self._clock.origin_s)
                 self._output.close()
+                self._finish_aspect()
             size_bytes = sized_tree(self._path.temporary)
             self._path.commit()
         except BaseException:
@@ -181,11 +188,23 @@ class ContainerWriter(ClipWriter):
             if self._copier is not None:
                 self._copier.close()
         streams = self._copier.report() if self._copier is not None else ()
-        warnings = (*self.warnings, *self._clock.warnings)
+        said = self._copier.warnings if self._copier is not None else []
+        warnings = (*self.warnings, *self._clock.warnings, *said)
         self._report = WriteReport(
             str(self._path.final), self._frames, size_bytes, warnings, streams
         )
         return self._report
+
+    def _finish_aspect(self) -> None:
+        """Matroska's display size, which the muxer leaves out."""
+        video = self._video
+        sar = video.sample_aspect_ratio
+        if self._muxer != "matroska" or sar == 1:
+            return
+        if not set_display_size(self._path.temporary, video.width_px, video.height_px, sar):
+            self.warnings.append(
+                f"the sample aspect ratio {sar} is not in the container, at most in the codec"
+            )
 
     def abort(self) -> None:
         """Remove the temporary file."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-import av
 from av.container import OutputContainer
 
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo
 from restore.media.master import ClipWriter, CopiedStream, VideoSpec, WriteReport
+from restore.media.open import open_media
 from restore.media.profiles import Delivery, DeliveryProfile
+from restore.media.sequence_out import SequenceWriter
 from restore.media.streams import StreamCopier
 from restore.media.video_out import ContainerWriter
+from restore.media.y4m_out import Y4mWriter
 from restore.time import FrameRange
 
 __all__ = ["ClipWriter", "CopiedStream", "VideoSpec", "WriteReport", "open_writer"]
@@ -54,22 +56,52 @@ def open_writer(
     """
     facts = delivery.facts
     _check_name(destination, facts)
-    is_cut = range is not None and not range.is_whole
-
-    has_others = source is None or bool(source.streams)
-
-    def copier(output: OutputContainer) -> StreamCopier:
-        indexes = None if source is None else {stream.index for stream in source.streams}
-        return StreamCopier(av.open(copy_from or "", "r"), output, indexes=indexes, is_cut=is_cut)
-
+    if facts.kind == "pipe":
+        lost = _lost(source, copy_from, "YUV4MPEG2 holds pictures only")
+        return Y4mWriter(destination, delivery, video, streams=lost, overwrite=overwrite)
+    if facts.kind == "sequence":
+        lost = _lost(source, copy_from, "image files hold pictures only")
+        return SequenceWriter(
+            destination,
+            delivery,
+            video,
+            first_number=range.start if range is not None else 0,
+            streams=lost,
+            overwrite=overwrite,
+        )
     return ContainerWriter(
         destination,
         delivery,
         video,
-        copier=copier if copy_from is not None and has_others else None,
-        is_cut=is_cut,
+        copier=_copier(copy_from, source, range),
+        is_cut=range is not None and not range.is_whole,
         overwrite=overwrite,
         metadata=metadata or {},
+    )
+
+
+def _copier(
+    copy_from: str | None, source: ClipInfo | None, range: FrameRange | None
+) -> Callable[[OutputContainer], StreamCopier] | None:
+    if copy_from is None or (source is not None and not source.streams):
+        return None
+    path = copy_from
+    indexes = None if source is None else {stream.index for stream in source.streams}
+    is_cut = range is not None and not range.is_whole
+
+    def open_copier(output: OutputContainer) -> StreamCopier:
+        return StreamCopier(open_media(path), output, indexes=indexes, is_cut=is_cut)
+
+    return open_copier
+
+
+def _lost(source: ClipInfo | None, copy_from: str | None, why: str) -> tuple[CopiedStream, ...]:
+    """What is said about streams that the output has no place for."""
+    if source is None or copy_from is None:
+        return ()
+    return tuple(
+        CopiedStream(stream.index, stream.type, stream.codec, "dropped", why)
+        for stream in source.streams
     )
 
 
@@ -79,4 +111,12 @@ def _check_name(destination: str, facts: DeliveryProfile) -> None:
         raise InvalidInput(
             f"output {destination!r} for {facts.name}",
             f"a name that ends in {', '.join(facts.suffixes)}",
+        )
+    if facts.kind == "pipe" and destination != "-" and suffix not in facts.suffixes:
+        raise InvalidInput(f"output {destination!r} for {facts.name}", "- or a name ending in .y4m")
+    is_folder = destination.endswith(("/", "\\")) or not suffix
+    if facts.kind == "sequence" and not is_folder and suffix not in facts.suffixes:
+        raise InvalidInput(
+            f"output {destination!r} for {facts.name}",
+            f"a name ending in {', '.join(facts.suffixes)}, a printf pattern or a folder",
         )
