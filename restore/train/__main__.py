@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
     parser.add_argument("--limit-s", type=float, default=0.0, help="stop, resumable, after that")
     parser.add_argument("--stop-after", type=int, default=0, help="stop, resumable, at that step")
+    parser.add_argument("--checkpoint-every", type=int, default=500, help="steps")
     return parser.parse_args()
 
 
@@ -53,7 +54,12 @@ def main() -> int:
         photos = load_photos(arguments.data, recipe.bundled, recipe.leave_out)
         bank = build_bank(recipe, photos, arguments.bank or folder / "bank", _say)
         run = Run(
-            folder, arguments.device, stop_after=arguments.stop_after, limit_s=arguments.limit_s
+            folder,
+            arguments.device,
+            checkpoint_every=arguments.checkpoint_every,
+            log_every=min(100, arguments.checkpoint_every),
+            stop_after=arguments.stop_after,
+            limit_s=arguments.limit_s,
         )
         weights, facts = train(recipe, bank, run, _say, start)
         path = arguments.out / f"{recipe.name}.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -11,6 +12,15 @@ from safetensors.torch import save_file
 from restore.train.recipe import Recipe
 
 __all__ = ["export"]
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its header's keys sorted: the library's order is random."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def export(
@@ -38,6 +48,7 @@ def export(
     }
     aside = path.with_suffix(".new")
     save_file({name: value.contiguous() for name, value in weights.items()}, aside, facts)
+    data = _in_order(aside.read_bytes())
+    aside.write_bytes(data)
     aside.replace(path)
-    data = path.read_bytes()
     return hashlib.sha256(data).hexdigest(), len(data)
