@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -23,7 +24,15 @@ from restore.media.open import open_media
 from restore.media.scan import only, pick_video
 from restore.media.wire import Channel
 
-__all__ = ["Beat", "Damage", "Decoded", "decode_frames", "open_video"]
+__all__ = [
+    "Beat",
+    "Damage",
+    "Decoded",
+    "confine_decoder",
+    "decode_frames",
+    "decode_packets",
+    "open_video",
+]
 
 _BEAT_S = 0.5
 _LEADING_PACKETS = 500
@@ -84,8 +93,7 @@ def open_video(
         UnsafeMedia: refused format, or a limit hit.
         UnsupportedMedia: no media, no video, or no decoder for it.
     """
-    options = {"max_pixels": str(limits["max_pixels_px"]), "err_detect": "crccheck"}
-    container = open_media(path, options=options)
+    container = open_media(path, options=decoder_options(limits))
     complaints = log.drain()
     too_large = [line for line in complaints if "exceeds specified max pixel count" in line]
     if too_large:
@@ -111,10 +119,20 @@ def open_video(
             f"at most {limits['max_pixels_px']} px",
             "Raise the decode limits if you trust the file.",
         )
-    context.options = options
+    confine_decoder(context, limits)
+    return container, stream
+
+
+def confine_decoder(context: VideoCodecContext, limits: dict[str, Any]) -> None:
+    """Set the limits and the threads of a decoder that is not open yet."""
+    context.options = decoder_options(limits)
     context.thread_type = "AUTO"
     context.thread_count = min(16, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else 4)
-    return container, stream
+
+
+def decoder_options(limits: dict[str, Any]) -> dict[str, str]:
+    """FFmpeg's own limits: the size of a picture; and checksums that are to be checked."""
+    return {"max_pixels": str(limits["max_pixels_px"]), "err_detect": "crccheck"}
 
 
 _HAS_AFFINITY = hasattr(os, "sched_getaffinity")
@@ -147,8 +165,30 @@ def decode_frames(
         MemoryError: the limit of memory was hit.
     """
     only(container, stream)
-    context = stream.codec_context
     packets = container.demux(stream)
+    yield from decode_packets(packets, stream.codec_context, log, beat, _LEADING_PACKETS)
+
+
+def decode_packets(
+    packets: Iterator[Packet[Any]],
+    context: VideoCodecContext,
+    log: NativeLog,
+    beat: Callable[[], None],
+    leading: int,
+) -> Iterator[Decoded]:
+    """Decode packets in presentation order up to their end or the first damage.
+
+    Args:
+        packets: of one stream, in file order.
+        context: its decoder.
+        log: where FFmpeg's complaints are found.
+        beat: called now and then as a sign of life.
+        leading: packets before the first picture that may fail.
+
+    Raises:
+        Damage: a packet could not be read or decoded.
+        MemoryError: the limit of memory was hit.
+    """
     started, failed = False, 0
     while True:
         try:
@@ -166,7 +206,7 @@ def decode_frames(
             return
         except av.FFmpegError as problem:
             failed += 1
-            if started or failed > _LEADING_PACKETS:
+            if started or failed > leading:
                 raise Damage(_reason(problem, log)) from problem
             frames = []
         for frame in frames:

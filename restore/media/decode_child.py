@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from restore.errors import DamagedMedia, UnsupportedMedia
-from restore.media.container_in import Beat, Damage, Decoded
+from restore.media.container_in import Beat, Damage, Decoded, open_video
 from restore.media.describe import clip_info_to_dict
 from restore.media.examine import Opened, open_clip
+from restore.media.image_names import is_pattern
+from restore.media.images_in import is_image, open_images
 from restore.media.native_log import NativeLog
+from restore.media.planar import Plane, plane_views
+from restore.media.seeking import pictures_from
 from restore.media.timing import Timeline
-from restore.media.unpack import Plane, plane_views
 from restore.media.wire import Channel, ChannelClosed
 from restore.time import FrameRange
 
@@ -64,6 +69,7 @@ class _Delivery:
         info = opened.info
         self._channel = channel
         self._opened = opened
+        self._pictures = opened.pictures
         self._wanted = wanted
         self._strict = strict
         self._timeline = Timeline(info.time_base, info.frame_rate)
@@ -72,12 +78,17 @@ class _Delivery:
         self._complaints: list[str] = []
         self.index = 0
 
+    def skip_to(self, pictures: Iterator[Decoded]) -> None:
+        """Take the range's frames from ``pictures``, whose first one is its start."""
+        self._pictures = pictures
+        self.index = self._wanted.start
+
     def run(self, max_frames: int) -> None:
         """Deliver until the range, the clip or the undamaged part of it ends."""
         ring = _Ring(self._channel, self._opened, *self._size)
         stopped = ""
         try:
-            for picture in self._opened.pictures:
+            for picture in self._pictures:
                 if self._wanted.stop is not None and self.index >= self._wanted.stop:
                     break
                 if self.index >= max_frames:
@@ -122,6 +133,9 @@ class _Delivery:
         )
 
     def _mark(self, start: int, stop: int, why: str) -> None:
+        """Book damage; what lies before the range is none of this reader's business."""
+        if stop <= self._wanted.start:
+            return
         if self._strict:
             raise DamagedMedia(
                 f"{self._opened.info.source}: frame {start} is damaged: {why}",
@@ -159,23 +173,39 @@ class _Delivery:
             self._mark(self.index, self._expected(), scan.problem or "packets are cut short")
 
 
+def _open(payload: dict[str, Any], log: NativeLog, beat: Beat) -> Opened:
+    """Open whatever a source names: a container, a picture, a folder or a pattern."""
+    source, limits = payload["source"], payload["limits"]
+    rate = Fraction(payload["rate"]) if payload["rate"] else None
+    path = Path(source)
+    if path.is_dir() or is_pattern(source) or is_image(path):
+        return open_images(source, limits, log, beat, rate)
+    return open_clip(source, limits, log, beat, scan=True)
+
+
 def decode_job(channel: Channel, payload: dict[str, Any]) -> None:
     """Describe a clip, then deliver its frames as the program takes them.
 
     Args:
         channel: to the program.
-        payload: ``source``, ``limits``, ``start``, ``stop``, ``strict``, ``scan``.
+        payload: ``source``, ``limits``, ``start``, ``stop``, ``strict``, ``rate``.
     """
     limits = payload["limits"]
     log = NativeLog()
     beat = Beat(channel, int(limits["cpu_s"]))
-    opened = open_clip(payload["source"], limits, log, beat, scan=payload["scan"])
+    opened = _open(payload, log, beat)
     channel.send(
         {"t": "info", "info": clip_info_to_dict(opened.info), "format": opened.unpacker.target.name}
     )
     wanted = FrameRange(int(payload["start"]), payload["stop"])
+    delivery = _Delivery(channel, opened, wanted, payload["strict"])
+    if wanted.start and opened.scan is not None:
+        container, stream = open_video(Path(payload["source"]), limits, log)
+        pictures = pictures_from(container, stream, opened.scan, wanted.start, log, beat)
+        if pictures is not None:
+            delivery.skip_to(pictures)
     try:
-        _Delivery(channel, opened, wanted, payload["strict"]).run(limits["max_frames"])
+        delivery.run(limits["max_frames"])
     except UnsupportedMedia as problem:
         raise UnsupportedMedia(f"{payload['source']}: {problem.came}", problem.expected) from None
 
@@ -185,12 +215,12 @@ def probe_job(channel: Channel, payload: dict[str, Any]) -> None:
 
     Args:
         channel: to the program.
-        payload: ``source``, ``limits``, ``count``.
+        payload: ``source``, ``limits``, ``count``, ``rate``.
     """
     limits = payload["limits"]
     log = NativeLog()
     beat = Beat(channel, int(limits["cpu_s"]))
-    opened = open_clip(payload["source"], limits, log, beat, scan=True)
+    opened = _open(payload, log, beat)
     info = clip_info_to_dict(opened.info)
     if payload["count"]:
         count = 0

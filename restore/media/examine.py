@@ -17,6 +17,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -30,7 +31,7 @@ from restore.media.timing import average_rate, is_uneven
 from restore.media.unpack import Unpacker
 from restore.time import Timecode
 
-__all__ = ["Opened", "open_clip"]
+__all__ = ["Opened", "first_picture", "open_clip", "read_color"]
 
 # AVFieldOrder: what is shown first decides, whatever is coded first.
 _FIELD_ORDERS = {
@@ -59,14 +60,12 @@ class Opened:
         unpacker: the way from its decoded format to planar memory.
         scan: its packets; None where it was not scanned.
         pictures: its frames from the first on.
-        path: the file.
     """
 
     info: ClipInfo
     unpacker: Unpacker
     scan: Scan | None
     pictures: Iterator[Decoded]
-    path: Path
 
 
 def _enum(kind: type[_E], value: int, default: _E) -> _E:
@@ -91,8 +90,17 @@ def _chroma_site(container: InputContainer, stream: VideoStream) -> ChromaSite:
     return ChromaSite.UNSPECIFIED
 
 
-def _color(frame: VideoFrame, stream: VideoStream, site: ChromaSite, *, is_full: bool) -> ColorSpec:
-    context = stream.codec_context
+def read_color(
+    frame: VideoFrame, context: VideoCodecContext, site: ChromaSite, *, is_full: bool
+) -> ColorSpec:
+    """Colour as the frame says, else as the stream says.
+
+    Args:
+        frame: first picture.
+        context: its decoder.
+        site: chroma siting, which neither of them has a property for.
+        is_full: the pixel format itself says full range.
+    """
     unsaid = ColorSpec()
     matrix = _enum(Matrix, frame.colorspace, unsaid.matrix)
     primaries = _enum(Primaries, frame.color_primaries, unsaid.primaries)
@@ -108,6 +116,8 @@ def _color(frame: VideoFrame, stream: VideoStream, site: ChromaSite, *, is_full:
         swing = _enum(Range, context.color_range, unsaid.range)
     if is_full:
         swing = Range.FULL
+    if context.name == "exr" and transfer is Transfer.UNSPECIFIED:
+        transfer = Transfer.LINEAR  # OpenEXR is scene-linear by definition
     return ColorSpec(matrix, primaries, transfer, swing, site)
 
 
@@ -229,7 +239,7 @@ def _describe(
     base = stream.time_base or Fraction(1, 1000)
     rate = _rate(stream, scan)
     site = _chroma_site(container, stream)
-    color = _color(frame, stream, site, is_full=unpacker.is_full_range)
+    color = read_color(frame, stream.codec_context, site, is_full=unpacker.is_full_range)
     resolved, guesses = guess_color(
         color,
         frame.width,
@@ -282,10 +292,39 @@ def _scan_warnings(scan: Scan) -> tuple[str, ...]:
     return tuple(said)
 
 
+def first_picture(source: str, pictures: Iterator[Decoded], log: NativeLog) -> Decoded:
+    """The first frame of a clip.
+
+    Raises:
+        DamagedMedia: not a single picture can be decoded.
+    """
+    try:
+        first = next(pictures, None)
+    except Damage as problem:
+        raise DamagedMedia(f"{source}: no picture can be decoded: {problem}") from None
+    if first is None:
+        complaints = log.drain()
+        why = f": {complaints[0]}" if complaints else ""
+        raise DamagedMedia(f"{source}: no picture can be decoded{why}", "at least one frame")
+    return first
+
+
 def open_clip(
-    source: str, limits: dict[str, Any], log: NativeLog, beat: Callable[[], None], *, scan: bool
+    source: str,
+    limits: dict[str, Any],
+    log: NativeLog,
+    beat: Callable[[], None],
+    *,
+    scan: bool,
 ) -> Opened:
     """Open a container, scan it if asked to, decode the first picture and describe the clip.
+
+    Args:
+        source: path of the file.
+        limits: fields of ``DecodeLimits``.
+        log: where FFmpeg's complaints are found.
+        beat: called now and then as a sign of life.
+        scan: read all packets first.
 
     Raises:
         RestoreError: refused, unsupported, or without a single picture that can be decoded.
@@ -298,16 +337,9 @@ def open_clip(
             found = scan_packets(container, stream, beat, limits["max_frames"])
     container, stream = open_video(path, limits, log)
     pictures = decode_frames(container, stream, log, beat)
-    try:
-        first = next(pictures, None)
-    except Damage as problem:
-        raise DamagedMedia(f"{source}: no picture can be decoded: {problem}") from None
-    if first is None:
-        complaints = log.drain()
-        why = f": {complaints[0]}" if complaints else ""
-        raise DamagedMedia(f"{source}: no picture can be decoded{why}", "at least one frame")
+    first = first_picture(source, pictures, log)
     unpacker = Unpacker.for_frame(first.frame)
     info = _describe(source, container, stream, first.frame, unpacker, found)
     if found is not None:
         info = replace(info, warnings=info.warnings + _scan_warnings(found))
-    return Opened(info, unpacker, found, chain([first], pictures), path)
+    return Opened(info, unpacker, found, chain([first], pictures))
