@@ -1,0 +1,57 @@
+"""The command line: ``restore run | probe | models | presets | stages | demo | version``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restore import __version__
+from restore.commands.demo import demo_command
+from restore.commands.models import models_app
+from restore.commands.presets import presets_command, stages_command
+from restore.commands.probe import probe_command
+from restore.commands.run import run_command
+from restore.commands.version import version_command
+from restore.console.guard import Guarded
+from restore.hostenv import set_passive_waiting
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="restore",
+    cls=Guarded,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Restore film: de-artifact, upscale and deliver clips with colour, timing and sound kept.",
+)
+app.command("run", no_args_is_help=True)(run_command)
+app.command("probe", no_args_is_help=True)(probe_command)
+app.add_typer(models_app, name="models")
+app.command("presets")(presets_command)
+app.command("stages")(stages_command)
+app.command("demo")(demo_command)
+app.command("version")(version_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"restore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everything(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point; settings of the host that torch reads while loading come first."""
+    set_passive_waiting()
+    app()

@@ -1,0 +1,148 @@
+"""Tells a person at a terminal, with rich: progress, tables, warnings."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from rich import progress as bars
+from rich.console import Console
+from rich.text import Text
+
+from restore.console.guard import explain_bug, explain_error
+from restore.console.tables import plan_tables, stage_times, summary_line
+from restore.console.teller import Failure, Outcome
+from restore.console.words import bytes_text, duration_text
+from restore.errors import RestoreError
+
+if TYPE_CHECKING:
+    from restore.batch import BatchItem
+    from restore.engine.settings import Progress
+    from restore.restoration import JobPlan, JobReport
+
+__all__ = ["HumanTeller"]
+
+
+class HumanTeller:
+    """Results on one console, everything on the way to them on standard error.
+
+    Args:
+        results: where results go; standard error too where standard output carries frames.
+    """
+
+    def __init__(self, results: Console) -> None:
+        self._results = results
+        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars: bars.Progress | None = None
+        self._task: bars.TaskID | None = None
+        self._told: set[str] = set()
+        self._about = ""
+        self._lock = threading.Lock()
+
+    def begin(self, item: BatchItem, position: int, total: int) -> None:
+        """Head the following lines with the input where there are many."""
+        self._told.clear()
+        self._about = item.source if total > 1 else ""
+        if total > 1:
+            self._errors.print(Text(f"[{position}/{total}] {item.source}", style="bold"))
+
+    def plan(self, plan: JobPlan, *, dry_run: bool) -> None:
+        """In full for a dry run, else one line; a bar follows."""
+        if dry_run:
+            for table in plan_tables(plan):
+                self._results.print(table)
+        else:
+            self._errors.print(summary_line(plan))
+            self._start_bar(plan.frames)
+        for note in plan.notes:
+            self.warning(note)
+
+    def _start_bar(self, frames: int | None) -> None:
+        self._stop_bar()
+        self._bars = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[pace]}"),
+            bars.TimeElapsedColumn(),
+            console=self._errors,
+            transient=True,
+        )
+        self._task = self._bars.add_task("frames", total=frames, pace="")
+        self._bars.start()
+
+    def _stop_bar(self) -> None:
+        with self._lock:
+            if self._bars is not None:
+                self._bars.stop()
+            self._bars, self._task = None, None
+
+    def progress(self, progress: Progress) -> None:
+        """Move the bar."""
+        with self._lock:
+            if self._bars is None or self._task is None:
+                return
+            pace = f"{progress.fps:.2f} fps"
+            if progress.eta_s is not None:
+                pace += f", {duration_text(progress.eta_s)} to go"
+            self._bars.update(
+                self._task,
+                completed=progress.frames_done,
+                total=progress.frames_total,
+                pace=pace,
+            )
+
+    def warning(self, text: str) -> None:
+        """One line; the same text once for each input."""
+        if text not in self._told:
+            self._told.add(text)
+            self._errors.print(Text("note: ", style="yellow") + Text(text, style="default"))
+
+    def stopping(self) -> None:
+        """Say that the stop is under way."""
+        self._errors.print("stopping; once more to end at once")
+
+    def done(self, report: JobReport) -> None:
+        """Warnings, where the time went, and what was written."""
+        self._stop_bar()
+        for text in report.warnings:
+            self.warning(text)
+        self._results.print(stage_times(report))
+        written, run = report.written, report.run
+        streams = [s for s in report.written.streams if s.outcome != "dropped"]
+        with_them = f", with {len(streams)} more streams" if len(streams) > 1 else ""
+        if len(streams) == 1:
+            with_them = f", with 1 more stream ({streams[0].type})"
+        pace = f"{written.frames / run.elapsed_s:.2f} fps" if run.elapsed_s else "at once"
+        video = report.plan.video
+        text = (
+            f"{written.path}: {written.frames} frames of {video.width_px}x{video.height_px}"
+            f"{with_them}, {bytes_text(written.bytes)}, in {duration_text(run.elapsed_s)} "
+            f"({pace}) on {run.device}"
+        )
+        self._results.print(Text("done ", style="bold green") + Text(text, style="default"))
+
+    def skipped(self, item: BatchItem) -> None:
+        """One line."""
+        self._errors.print(Text(f"skipped {item.source}: {item.destination} exists", style="dim"))
+
+    def failed(self, failure: Failure) -> None:
+        """The error, with the input's name where there are many."""
+        self._stop_bar()
+        if isinstance(failure.error, RestoreError):
+            explain_error(failure.error, self._about)
+        else:
+            explain_bug(failure.error, self._about)
+
+    def summary(self, outcome: Outcome) -> None:
+        """How many were done, and what went wrong with the others."""
+        self._results.print(
+            f"{outcome.done} done, {outcome.skipped} skipped, {len(outcome.failures)} failed"
+        )
+        for failure in outcome.failures:
+            self._results.print(Text(f"  {failure.source}: {failure.error}", style="red"))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._stop_bar()
