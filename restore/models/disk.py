@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from restore.errors import HashMismatch, ModelError
 
-__all__ = ["locked", "new_file", "place", "read_verified", "sha256_file"]
+__all__ = ["free_bytes", "locked", "move_in", "new_file", "place", "read_verified", "sha256_file"]
 
 _BLOCK_BYTES = 1 << 20
 _seen: dict[tuple[str, int, int, int], str] = {}
@@ -115,6 +115,13 @@ def place(source: Path, target: Path, sha256: str) -> None:
                 sha256,
                 "The file changed while it was read, or is damaged; nothing opened it.",
             )
+
+
+def move_in(made: Path, target: Path) -> None:
+    """Gives a finished file of the same file system its final name."""
+    made.chmod(0o644)
+    made.replace(target)
+    _sync_folder(target.parent)
 
 
 def free_bytes(folder: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -92,7 +93,11 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         headers: Any,  # noqa: ANN401
         newurl: str,
     ) -> urllib.request.Request | None:
-        check_address(newurl)
+        try:
+            check_address(newurl)
+        except ModelNotFound:
+            fp.close()
+            raise
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         wanted = req.get_header("Range")
         if request is not None and wanted:
@@ -152,6 +157,8 @@ class Downloader:
                 address = question
                 continue
             except (_CutOff, urllib.error.URLError, http.client.HTTPException, OSError) as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()
                 _raise_if_final(error, url)
                 left = self.attempts if _length(part) > before else left
                 left -= 1
@@ -262,6 +269,12 @@ def _raise_if_final(error: Exception, url: str) -> None:
         if error.code in (408, 416, 425, 429) or error.code >= 500:
             return
         raise ModelNotFound(f"{url} answered {error.code} {error.reason}") from error
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+        raise ModelNotFound(
+            f"the host of {url} is not found: there is no network here, or no name service",
+            "a working network",
+        ) from error
 
 
 def _reason(error: Exception) -> str:
