@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import av
 from av.container import OutputContainer
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -131,6 +132,7 @@ def add_video_stream(
     )
     if not isinstance(stream, VideoStream):
         raise InvalidInput(f"encoder {facts.encoder}", "a video encoder")
+    stream.disposition = Disposition.default
     if facts.encoder == "libx265" and output.format.name in ("mp4", "mov"):
         stream.codec_context.codec_tag = "hvc1"  # the tag that Apple's players know
     configure(stream.codec_context, delivery, layout, video, time_base)
