@@ -85,27 +85,40 @@ def _measure_1x(assets: Path | None) -> dict[str, Result]:
     }
 
 
-def _table(title: str, results: dict[str, Result]) -> Table:
-    table = Table(title=title)
+METRICS = {
+    "psnr_y_db": ("PSNR-Y, dB", 2),
+    "ssim_y": ("SSIM", 4),
+    "niqe": ("NIQE, lower is better", 2),
+}
+COSTS = {
+    "parameters": 0,
+    "mflop_per_px": 3,
+    "ms_per_frame": 0,
+    "warp_error": 2,
+}
+
+
+def _tables(title: str, results: dict[str, Result]) -> list[Table]:
+    """One table for each figure of merit, then one for steadiness and cost."""
     first = next(iter(results.values()))
     sets = [name for name, value in first.items() if isinstance(value, dict)]
-    table.add_column("model", no_wrap=True)
-    for name in sets:
-        table.add_column(f"{name}\n" + " / ".join(k.split("_")[0] for k in first[name]))
-    plain = [name for name, value in first.items() if not isinstance(value, dict)]
-    for name in plain:
-        table.add_column(name)
+    tables = []
+    for metric, (words, digits) in METRICS.items():
+        if metric not in first[sets[0]]:
+            continue
+        table = Table("model", *sets, title=f"{title}: {words}", title_justify="left")
+        for model, found in results.items():
+            table.add_row(model, *(f"{found[name][metric]:.{digits}f}" for name in sets))
+        tables.append(table)
+    costs = [name for name in COSTS if name in first]
+    table = Table("model", *costs, title=f"{title}: cost and steadiness", title_justify="left")
     for model, found in results.items():
-        cells = [
-            " / ".join(f"{v:.4f}" if k == "ssim_y" else f"{v:.2f}" for k, v in found[s].items())
-            for s in sets
-        ]
-        table.add_row(model, *cells, *(f"{found[name]:,.3g}" for name in plain))
-    return table
+        table.add_row(model, *(f"{found[name]:,.{COSTS[name]}f}" for name in costs))
+    return [*tables, table]
 
 
 def _picture(rows: list[Row], assets: Path | None, path: Path) -> None:
-    """One held-out picture through every row, cut out at the same place, with the target last."""
+    """A held-out frame: Lanczos, our model, realesr-general at half strength, and the truth."""
     case = film(assets, "medium", steady=False)[0]
     names = [row.name for row in rows]
     wanted = [n for n in names if n in ("lanczos3", "restore-4x-s") or n.endswith("dn=0.5")]
@@ -123,13 +136,13 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     assets = Path(arguments.assets) if arguments.assets else None
-    say = Console()
+    say = Console(width=120)
     if assets is None:
         say.print("RESTORE_TEST_ASSETS is not set: no Set5, no NIQE, no published models.")
     rows, upscale = _measure_4x(assets, say)
     deartifact = _measure_1x(assets)
-    say.print(_table("4x", upscale))
-    say.print(_table("1x", deartifact))
+    for table in (*_tables("4x", upscale), *_tables("1x", deartifact)):
+        say.print(table)
     say.print("Perceptual figure: NIQE. No backbone for LPIPS or DISTS is to be had.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     facts = {"threads": torch.get_num_threads(), "frame_px": FRAME_PX}

@@ -160,7 +160,8 @@ def train(
     if checkpoint.exists():
         state.load(checkpoint)
     state.starts += 1
-    end = min(recipe.steps, run.stop_after or recipe.steps)
+    last = recipe.until or recipe.steps
+    end = min(last, run.stop_after or last)
     began, before, total = time.monotonic(), state.seconds, 0.0
     with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
         while state.step < end:

@@ -59,7 +59,8 @@ class Recipe:
         name: model name; also the stem of the weights file.
         scale: 1 or 4.
         seed: decides the initial weights, the material and every batch.
-        steps: optimiser steps.
+        steps: optimiser steps over which the rate falls.
+        until: step at which the run ends early, for one that another begins with; 0 for ``steps``.
         batch: pairs a step.
         patch_px: side of the input patch, source pixels.
         features: channels of the body.
@@ -90,6 +91,7 @@ class Recipe:
     shrink: tuple[int, ...] = (2, 3, 4)
     bundled: bool = True
     leave_out: tuple[str, ...] = ()
+    until: int = 0
     start_from: str = ""
     optimiser: Optimiser = field(default_factory=Optimiser)
 
