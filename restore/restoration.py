@@ -96,7 +96,7 @@ class JobPlan:
         memory_bytes: upper estimate of memory for stages and queues together.
         pipeline: the stages, ready to run.
         notes: guesses and warnings so far, for people.
-        reader: the source, where it had to be opened to be looked at.
+        reader: the source where it is a pipe, opened to be looked at.
     """
 
     job: Job
@@ -163,8 +163,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         InvalidInput, MediaError, ModelError: what is asked for cannot be done, and why.
     """
     # A pipe can be read once only, so what looks at it is kept to read on from.
-    reader = _open(job) if job.source == "-" or job.rate is not None else None
-    info = reader.info if reader else probe(job.source)
+    reader = _open(job) if job.source == "-" else None
+    info = reader.info if reader else probe(job.source, rate=job.rate)
     pipeline = _build(job)
     device = choose_device(job.settings.device)
     size = info.upright_px
