@@ -36,7 +36,9 @@ __all__ = [
 
 _BEAT_S = 0.5
 _LEADING_PACKETS = 500
-_COMPLAINTS_OF_DAMAGE = ("concealing", "error while decoding", "CRC mismatch", "corrupt", "damaged")
+_WORDS_OF_DAMAGE = ("concealing", "error while decoding", "CRC mismatch", "corrupt", "damaged")
+# What decoders complain of in sound files too: odd but legal headers, references never used.
+_HARMLESS = ("mmco", "SEI", "VUI", "number of reference frames", "illegal short term buffer")
 
 
 class Damage(Exception):
@@ -74,8 +76,9 @@ class Decoded:
 
     Attributes:
         frame: as the decoder gave it.
-        complaints: what FFmpeg logged since the frame before.
-        is_damaged: the decoder marks the picture, or complained of damage in it.
+        complaints: what the decoder logged since the frame before. Decoders with threads log ahead
+            of the frame that is meant.
+        is_damaged: the decoder marks the picture, or logged damage.
     """
 
     frame: VideoFrame
@@ -105,9 +108,9 @@ def open_video(
         )
     stream = pick_video(container)
     if stream is None:
-        kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
+        kinds = ", ".join(sorted({str(s.type) for s in container.streams})) or "no stream at all"
         container.close()
-        raise UnsupportedMedia(f"{path} holds no video, only {', '.join(kinds)}", "a video stream")
+        raise UnsupportedMedia(f"{path} holds no video ({kinds})", "a video stream")
     context: VideoCodecContext | None = getattr(stream, "codec_context", None)
     if context is None:
         container.close()
@@ -138,12 +141,14 @@ def decoder_options(limits: dict[str, Any]) -> dict[str, str]:
 _HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
-def _wrap(frame: VideoFrame, log: NativeLog) -> Decoded:
-    complaints = tuple(log.drain())
-    damaged = frame.is_corrupt or any(
-        word in line for line in complaints for word in _COMPLAINTS_OF_DAMAGE
+def _wrap(frame: VideoFrame, decoder: str, log: NativeLog) -> Decoded:
+    complaints = tuple(
+        line
+        for line in log.drain()
+        if line.startswith(f"{decoder}: ") and not any(word in line for word in _HARMLESS)
     )
-    return Decoded(frame, complaints, damaged)
+    logged = any(word in line for line in complaints for word in _WORDS_OF_DAMAGE)
+    return Decoded(frame, complaints, frame.is_corrupt or logged)
 
 
 def _reason(problem: av.FFmpegError, log: NativeLog) -> str:
@@ -190,11 +195,14 @@ def decode_packets(
         MemoryError: the limit of memory was hit.
     """
     started, failed = False, 0
+    stopped: Damage | None = None
     while True:
         try:
             packet = next(packets, None)
+        except Damage as problem:
+            packet, stopped = None, problem
         except av.FFmpegError as problem:
-            raise Damage(f"reading stopped: {_reason(problem, log)}") from problem
+            packet, stopped = None, Damage(f"reading stopped: {_reason(problem, log)}")
         if packet is not None and packet.size == 0:
             continue  # a repeated frame, or PyAV's flush: ours is sent once, at the end
         beat()
@@ -202,8 +210,6 @@ def decode_packets(
             frames = context.decode(packet)
         except MemoryError:
             raise
-        except EOFError:
-            return
         except av.FFmpegError as problem:
             failed += 1
             if started or failed > leading:
@@ -211,6 +217,8 @@ def decode_packets(
             frames = []
         for frame in frames:
             started = True
-            yield _wrap(frame, log)
-        if packet is None:
+            yield _wrap(frame, context.name, log)
+        if packet is None:  # all that was read before has come out
+            if stopped is not None:
+                raise stopped
             return

@@ -25,6 +25,8 @@ from restore.time import FrameRange
 
 __all__ = ["decode_job", "probe_job"]
 
+_COMPLAINTS_KEPT = 3
+
 
 @dataclass
 class _Bad:
@@ -102,9 +104,12 @@ class _Delivery:
         self._finish(cut_short=bool(stopped))
 
     def _expected(self) -> int:
-        scan = self._opened.scan
-        declared = self._opened.info.declared_frames or 0
-        return max(self.index + 1, scan.packets if scan is not None else declared)
+        """Frames that the clip would have, by all that it says."""
+        info, scan = self._opened.info, self._opened.scan
+        expected = info.declared_frames or (scan.packets if scan is not None else 0)
+        if scan is not None and scan.problem and info.duration and info.frame_rate:
+            expected = max(expected, round(info.duration * info.frame_rate))
+        return max(self.index + 1, expected)
 
     def _check(self, picture: Decoded) -> None:
         frame = picture.frame
@@ -118,7 +123,14 @@ class _Delivery:
             why = picture.complaints[0] if picture.complaints else "marked as damaged"
             self._mark(self.index, self.index + 1, why)
         elif picture.complaints:
-            self._complaints += picture.complaints[: max(0, 3 - len(self._complaints))]
+            self._complain(picture.complaints[0])
+
+    def _complain(self, text: str) -> None:
+        """Keep the first few complaints that name no frame for certain."""
+        if self._strict and self.index in self._wanted:
+            raise self._strict_error(f"around frame {self.index} the decoder complained: {text}")
+        if len(self._complaints) < _COMPLAINTS_KEPT:
+            self._complaints.append(f"around frame {self.index} the decoder complained: {text}")
 
     def _deliver(self, ring: _Ring, picture: Decoded) -> None:
         frame = picture.frame
@@ -137,22 +149,23 @@ class _Delivery:
         if stop <= self._wanted.start:
             return
         if self._strict:
-            raise DamagedMedia(
-                f"{self._opened.info.source}: frame {start} is damaged: {why}",
-                "an undamaged clip",
-                "Leave strict off to take what can be decoded.",
-            )
+            raise self._strict_error(f"frame {start} is damaged: {why}")
         if self._bad and self._bad[-1].stop == start:
             self._bad[-1].stop = stop
         else:
             self._bad.append(_Bad(start, stop, why))
 
+    def _strict_error(self, text: str) -> DamagedMedia:
+        return DamagedMedia(
+            f"{self._opened.info.source}: {text}",
+            "an undamaged clip",
+            "Leave strict off to take what can be decoded.",
+        )
+
     def _finish(self, *, cut_short: bool) -> None:
-        warnings = list(self._timeline.warnings())
-        if self._complaints:
-            warnings.append(f"the decoder complained: {'; '.join(self._complaints)}")
+        warnings = [*self._timeline.warnings(), *self._complaints]
         if not cut_short and self._wanted.stop is None:
-            self._check_end()
+            cut_short = self._is_cut_short()
         damaged = [[bad.start, bad.stop, bad.why] for bad in self._bad[:10_000]]
         self._channel.send(
             {
@@ -164,13 +177,16 @@ class _Delivery:
             }
         )
 
-    def _check_end(self) -> None:
-        """A file that just stops is damaged where reading it said so, whatever was decoded."""
+    def _is_cut_short(self) -> bool:
+        """Whether the file just stops, by what reading all of it said; books what is missing."""
         scan = self._opened.scan
         if scan is None or not (scan.problem or scan.damaged):
-            return
-        if self.index < self._expected():
-            self._mark(self.index, self._expected(), scan.problem or "packets are cut short")
+            return False
+        expected = self._expected()
+        if scan.problem or self.index + 1 < expected:
+            self._mark(self.index, expected, scan.problem or "packets are cut short")
+            return True
+        return False
 
 
 def _open(payload: dict[str, Any], log: NativeLog, beat: Beat) -> Opened:

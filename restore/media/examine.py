@@ -48,6 +48,8 @@ _HDR_SIDE_DATA = {
     "DYNAMIC_HDR_PLUS": "HDR10+",
     "DOVI_METADATA": "Dolby Vision",
 }
+# How demuxers say that a file is cut off where they just end.
+_WORDS_OF_AN_END = ("ended prematurely", "partial file", "Truncat", "truncat")
 _E = TypeVar("_E", bound=Enum)
 
 
@@ -335,6 +337,8 @@ def open_clip(
         container, stream = open_video(path, limits, log)
         with container:
             found = scan_packets(container, stream, beat, limits["max_frames"])
+        cut = [line for line in log.drain() if any(word in line for word in _WORDS_OF_AN_END)]
+        found.problem = found.problem or (cut[0] if cut else "")
     container, stream = open_video(path, limits, log)
     pictures = decode_frames(container, stream, log, beat)
     first = first_picture(source, pictures, log)

@@ -1,4 +1,4 @@
-"""Where the frames of a clip come from: a decode child, or a YUV4MPEG2 pipe.
+"""Where the frames of a clip come from: a decode child, or a YUV4MPEG2 stream.
 
 Both answer with a frame, or with :class:`Ended` after the last.
 """
@@ -186,7 +186,8 @@ class PipeFeed:
     """Frames from a YUV4MPEG2 pipe.
 
     Args:
-        stream: binary, positioned at the header; never closed here.
+        stream: binary, positioned at the header; closed with the feed unless it is standard input.
+        source: its name; ``-`` for standard input.
         wanted: frames to deliver; nothing behind it is read.
         limits: the largest picture counts here.
         rate: frames per second where the stream does not say.
@@ -196,11 +197,25 @@ class PipeFeed:
     """
 
     def __init__(
-        self, stream: BinaryIO, wanted: FrameRange, limits: DecodeLimits, rate: Fraction | None
+        self,
+        stream: BinaryIO,
+        source: str,
+        wanted: FrameRange,
+        limits: DecodeLimits,
+        rate: Fraction | None,
     ) -> None:
-        source = Y4mStream(stream, max_pixels_px=limits.max_pixels_px, rate=rate)
-        self.info = source.info
-        self._frames = source.frames()
+        self._stream = stream
+        self._is_file = source != "-"
+        size_bytes = os.fstat(stream.fileno()).st_size if self._is_file else None
+        clip = Y4mStream(
+            stream,
+            max_pixels_px=limits.max_pixels_px,
+            rate=rate,
+            source=source,
+            size_bytes=size_bytes,
+        )
+        self.info = clip.info
+        self._frames = clip.frames()
         self._wanted = wanted
         self._next = 0
 
@@ -210,7 +225,8 @@ class PipeFeed:
             try:
                 frame = next(self._frames, None)
             except DamagedMedia as problem:
-                bad = Bad(self._next, self._next + 1, problem.came)
+                declared = self.info.declared_frames or 0
+                bad = Bad(self._next, max(self._next + 1, declared), problem.came)
                 return Ended(self._next, damaged=(bad,), cut_short=True, error=problem)
             if frame is None:
                 break
@@ -220,5 +236,6 @@ class PipeFeed:
         return Ended(self._next)
 
     def close(self) -> None:
-        """Leave the pipe where it is."""
-        self._frames.close()  # type: ignore[attr-defined]
+        """Close a file; leave standard input where it is."""
+        if self._is_file:
+            self._stream.close()

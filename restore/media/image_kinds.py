@@ -39,6 +39,10 @@ _USUAL_RATES = tuple(
 )  # fmt: skip
 
 
+# Scan lines in a block of an EXR file, by compression (OpenEXR file layout).
+_EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}
+
+
 @dataclass(frozen=True)
 class ImageHeader:
     """What the first bytes of a picture file say.
@@ -50,6 +54,7 @@ class ImageHeader:
         samples: kind and depth of the samples, for people and for comparing.
         rate: frames per second, where the file says (DPX).
         warning: what is odd; empty where nothing is.
+        damage: what is missing and would not be noticed by the decoder; empty where nothing is.
     """
 
     codec: str
@@ -58,6 +63,7 @@ class ImageHeader:
     samples: str = ""
     rate: Fraction | None = None
     warning: str = ""
+    damage: str = ""
 
     def __str__(self) -> str:
         return f"{self.codec} {self.width_px}x{self.height_px} {self.samples}".rstrip()
@@ -116,18 +122,39 @@ def _dpx(file: BinaryIO, head: bytes) -> ImageHeader:
 
 
 def _exr(file: BinaryIO, head: bytes) -> ImageHeader:
-    position = 8
+    position, lines, width, height = 8, 0, 0, 0
     while position < len(head) and head[position]:
         name, _, rest = head[position : position + 256].partition(b"\0")
         kind, _, _ = rest.partition(b"\0")
         position += len(name) + len(kind) + 2
         (size,) = struct.unpack_from("<I", head, position)
         position += 4
+        if name == b"compression":
+            lines = _EXR_LINES.get(head[position], 0)
         if name == b"dataWindow":
             left, top, right, bottom = struct.unpack_from("<4i", head, position)
-            return ImageHeader("exr", right - left + 1, bottom - top + 1, "float")
+            width, height = right - left + 1, bottom - top + 1
         position += size
-    return ImageHeader("exr")
+    # Only the plain layout is looked at: one part, in scan lines.
+    is_plain = head[5] & 0b11010 == 0 and head[position : position + 1] == b"\0"
+    known = is_plain and lines and width > 0 and height > 0
+    damage = _exr_damage(file, position + 1, -(-height // lines)) if known else ""
+    return ImageHeader("exr", width, height, "float", damage=damage)
+
+
+def _exr_damage(file: BinaryIO, table: int, blocks: int) -> str:
+    """Whether a block is missing or behind the end; FFmpeg leaves its lines black in silence."""
+    try:
+        file.seek(table)
+        offsets = struct.unpack(f"<{blocks}Q", file.read(8 * blocks))
+        file.seek(max(offsets) + 4)
+        (size,) = struct.unpack("<I", file.read(4))
+        start = file.tell()
+    except (struct.error, ValueError, OverflowError, OSError):
+        return "the file is cut short"
+    if file.seek(0, 2) < start + int(size):
+        return "the file is cut short"
+    return "" if min(offsets) else "blocks of scan lines were never written"
 
 
 def _jpeg(file: BinaryIO, head: bytes) -> ImageHeader:

@@ -7,6 +7,7 @@ itself and decodes each of them twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -66,27 +67,48 @@ def _checked_header(path: Path, limits: dict[str, Any]) -> ImageHeader:
     return header
 
 
-def _check_alike(
-    files: ImageFiles, limits: dict[str, Any], beat: Callable[[], None]
-) -> tuple[ImageHeader, tuple[str, ...]]:
-    """Compare all headers; returns the first and what they warn of."""
+@dataclass
+class _Sequence:
+    """Pictures whose headers agree.
+
+    Attributes:
+        files: in order.
+        header: of the first.
+        warnings: of all headers, each once.
+        damage: what is known to be missing, by number of the file.
+    """
+
+    files: ImageFiles
+    header: ImageHeader
+    warnings: tuple[str, ...] = ()
+    damage: dict[int, str] = field(default_factory=dict)
+
+
+def _check_alike(files: ImageFiles, limits: dict[str, Any], beat: Callable[[], None]) -> _Sequence:
+    """Compare all headers."""
     first = _checked_header(files.files[0], limits)
-    warnings = {first.warning: None}
-    for path in files.files[1:]:
+    warnings: dict[str, None] = {}
+    sequence = _Sequence(files, first)
+    for number, path in enumerate(files.files):
         beat()
         header = _checked_header(path, limits)
         warnings[header.warning] = None
+        if header.damage:
+            sequence.damage[number] = header.damage
         known = header.width_px and first.width_px
         if header.codec != first.codec or (known and str(header) != str(first)):
             raise UnsupportedMedia(
                 f"the pictures differ: {files.files[0].name} is {first}, {path.name} is {header}",
                 "pictures of one size and kind",
             )
-    return first, tuple(text for text in warnings if text)
+    sequence.warnings = files.warnings + tuple(text for text in warnings if text)
+    return sequence
 
 
-def _packets(files: tuple[Path, ...], rate: Fraction) -> Iterator[Packet[Any]]:
-    for number, path in enumerate(files):
+def _packets(sequence: _Sequence, rate: Fraction) -> Iterator[Packet[Any]]:
+    for number, path in enumerate(sequence.files.files):
+        if number in sequence.damage:
+            raise Damage(sequence.damage[number])
         try:
             packet = Packet(path.read_bytes())
         except OSError as problem:
@@ -98,16 +120,16 @@ def _packets(files: tuple[Path, ...], rate: Fraction) -> Iterator[Packet[Any]]:
 
 
 def _pictures(
-    files: tuple[Path, ...],
+    sequence: _Sequence,
     rate: Fraction,
     context: VideoCodecContext,
     log: NativeLog,
     beat: Callable[[], None],
 ) -> Iterator[Decoded]:
     """Decode file after file; damage names the file."""
-    number = 0
+    number, files = 0, sequence.files.files
     try:
-        for picture in decode_packets(_packets(files, rate), context, log, beat, 0):
+        for picture in decode_packets(_packets(sequence, rate), context, log, beat, 0):
             if picture.frame.pts != number:
                 raise Damage("it gives no picture")
             yield picture
@@ -120,7 +142,7 @@ def _pictures(
 
 
 def _describe(
-    source: str, files: ImageFiles, rate: Fraction, context: VideoCodecContext,
+    source: str, sequence: _Sequence, rate: Fraction, context: VideoCodecContext,
     first: Decoded, unpacker: Unpacker,
 ) -> ClipInfo:  # fmt: skip
     frame = first.frame
@@ -131,11 +153,12 @@ def _describe(
         color, frame.width, frame.height, is_rgb=unpacker.target.kind == "rgb",
         is_full_range_format=is_full or unpacker.target.kind != "yuv",
     )  # fmt: skip
+    files = sequence.files
     count = len(files.files)
     metadata = {str(key): str(value).strip() for key, value in frame.metadata.items()}
     if files.first_number is not None:
         metadata["first_number"] = str(files.first_number)
-    warnings = files.warnings + ((unpacker.warning,) if unpacker.warning else ())
+    warnings = sequence.warnings + ((unpacker.warning,) if unpacker.warning else ())
     timecode = None
     if text := metadata.get("timecode"):
         try:
@@ -187,16 +210,14 @@ def open_images(
     Raises:
         RestoreError: nothing there, mixed kinds or sizes, too large, or no picture in the first.
     """
-    files = find_images(source)
-    header, warnings = _check_alike(files, limits, beat)
-    files = ImageFiles(files.files, files.first_number, files.warnings + warnings)
-    rate = rate or header.rate or _DEFAULT_RATE
-    context = av.CodecContext.create(header.codec, "r")
+    sequence = _check_alike(find_images(source), limits, beat)
+    rate = rate or sequence.header.rate or _DEFAULT_RATE
+    context = av.CodecContext.create(sequence.header.codec, "r")
     if not isinstance(context, VideoCodecContext):
-        raise UnsupportedMedia(f"{source}: {header.codec} is no picture codec")
+        raise UnsupportedMedia(f"{source}: {sequence.header.codec} is no picture codec")
     confine_decoder(context, limits)
-    pictures = _pictures(files.files, rate, context, log, beat)
+    pictures = _pictures(sequence, rate, context, log, beat)
     first = first_picture(source, pictures, log)
     unpacker = Unpacker.for_frame(first.frame)
-    info = _describe(source, files, rate, context, first, unpacker)
+    info = _describe(source, sequence, rate, context, first, unpacker)
     return Opened(info, unpacker, None, chain([first], pictures))

@@ -88,6 +88,8 @@ def explain(source: str, problem: BaseException, log: str = "") -> MediaError:
             "a complete file",
             "The recording or the copy probably stopped early.",
         )
+    if isinstance(problem, EOFError) or getattr(problem, "errno", 0) == errno.EIO:
+        return DamagedMedia(f"{source} ends before its header is complete", "a complete file")
     return UnsupportedMedia(f"{source} could not be opened: {text}", "a media file")
 
 
@@ -134,7 +136,7 @@ def open_media(
         return av.open(url, "r", options=settings, metadata_errors="replace")
     except MemoryError as problem:
         raise explain(str(file), problem) from None
-    except (OSError, ValueError) as problem:
+    except (av.FFmpegError, OSError, ValueError) as problem:
         log = _reason(url, settings) if getattr(problem, "errno", 0) == errno.EINVAL else ""
         raise explain(str(file), problem, log) from None
 
@@ -147,7 +149,7 @@ def _reason(url: str, settings: dict[str, str]) -> str:
         with av.logging.Capture() as lines:
             try:
                 av.open(url, "r", options=settings, metadata_errors="replace").close()
-            except (OSError, ValueError, MemoryError) as problem:
+            except (av.FFmpegError, OSError, ValueError, MemoryError) as problem:
                 own = getattr(problem, "log", None)
                 return str(own[2] if own else lines[-1][2] if lines else "").strip()
             return ""

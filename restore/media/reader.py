@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,7 @@ from restore.errors import DamagedMedia, InvalidInput
 from restore.frames import ClipInfo, RawFrame
 from restore.media.feed import ChildFeed, Ended, Feed, PipeFeed
 from restore.media.isolate import DecodeLimits
+from restore.media.y4m_in import is_y4m
 from restore.time import FrameRange
 
 __all__ = ["ClipReader", "DecodeLimits"]
@@ -65,7 +68,12 @@ class ClipReader:
         self._done = False
         self._feed: Feed
         if self._source == "-":
-            self._feed = PipeFeed(sys.stdin.buffer, self._range, limits, rate)
+            self._feed = PipeFeed(sys.stdin.buffer, "-", self._range, limits, rate)
+        elif is_y4m(Path(self._source)):
+            with ExitStack() as stack:
+                file = stack.enter_context(Path(self._source).open("rb"))
+                self._feed = PipeFeed(file, self._source, self._range, limits, rate)
+                stack.pop_all()  # the feed closes it
         else:
             payload = {
                 "source": self._source,

@@ -1,4 +1,4 @@
-"""Reads YUV4MPEG2 from a pipe, in the program itself.
+"""Reads YUV4MPEG2, from a pipe or a file, in the program itself.
 
 There is no codec to be afraid of here: a line of text, then raw planes of a size that the line
 gives. Our own parser checks every tag, where FFmpeg's guesses at the ones that it does not know,
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -19,7 +21,7 @@ from restore.errors import DamagedMedia, UnsafeMedia, UnsupportedMedia
 from restore.frames import ClipInfo, FieldOrder, PixelFormat, RawFrame, pixel_format
 from restore.media.planar import Plane, sample_dtype
 
-__all__ = ["Y4mStream"]
+__all__ = ["Y4mStream", "is_y4m"]
 
 _MAX_LINE_BYTES = 4096
 _SITES = {
@@ -70,13 +72,26 @@ def _ratio(text: str, what: str) -> Fraction | None:
     return Fraction(above, below)
 
 
+def is_y4m(path: Path) -> bool:
+    """Whether a path is a regular file that begins as YUV4MPEG2 does."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(10) == b"YUV4MPEG2 "
+    except (OSError, ValueError):
+        return False
+
+
 class Y4mStream:
     """A YUV4MPEG2 stream: its description and its frames.
 
     Args:
         stream: binary, read from its current position on; never closed here.
+        source: name for people; ``-`` for standard input.
         max_pixels_px: largest picture, width times height.
         rate: frames per second where the stream does not say; 25 where None.
+        size_bytes: of the whole stream, where it is a file: it tells the number of frames.
 
     Attributes:
         info: description of the clip.
@@ -89,13 +104,21 @@ class Y4mStream:
     """
 
     def __init__(
-        self, stream: BinaryIO, *, max_pixels_px: int, rate: Fraction | None = None
+        self,
+        stream: BinaryIO,
+        *,
+        max_pixels_px: int,
+        rate: Fraction | None = None,
+        source: str = "-",
+        size_bytes: int | None = None,
     ) -> None:
         self._stream = stream
+        self._source = source
+        self._size_bytes = size_bytes
         line = self._line()
         words = line.split()
         if not words or words[0] != "YUV4MPEG2":
-            raise UnsupportedMedia("standard input is no YUV4MPEG2 stream", "a YUV4MPEG2 pipe")
+            raise UnsupportedMedia(f"{source} is no YUV4MPEG2 stream", "a YUV4MPEG2 stream")
         tags = {word[0]: word[1:] for word in words[1:] if word[0] != "X"}
         extra = dict(
             word[1:].partition("=")[::2] for word in words[1:] if word[0] == "X" and "=" in word
@@ -122,6 +145,7 @@ class Y4mStream:
             self.warnings += (f"the stream says no frame rate; {said} taken",)
         color = ColorSpec(range=_RANGES.get(swing, Range.UNSPECIFIED), chroma_site=site)
         self.info = self._describe(width, height, said, tags, color)
+        self._count_frames(len(line) + 1)
 
     def _describe(
         self, width: int, height: int, rate: Fraction, tags: dict[str, str], color: ColorSpec
@@ -130,7 +154,7 @@ class Y4mStream:
             color, width, height, is_rgb=False, is_full_range_format=False
         )
         return ClipInfo(
-            source="-",
+            source=self._source,
             container="yuv4mpegpipe",
             codec="rawvideo",
             width_px=width,
@@ -151,12 +175,21 @@ class Y4mStream:
             warnings=self.warnings,
         )
 
+    def _count_frames(self, head_bytes: int) -> None:
+        """Where the size is known, so is the number of frames, for plain FRAME lines."""
+        if self._size_bytes is None:
+            return
+        each = self.format.frame_bytes(self.info.width_px, self.info.height_px) + len(b"FRAME\n")
+        count = -(-(self._size_bytes - head_bytes) // each)
+        duration = count / (self.info.frame_rate or Fraction(25))
+        self.info = replace(self.info, declared_frames=count, duration=duration)
+
     def _line(self) -> str:
         data = self._stream.readline(_MAX_LINE_BYTES)
         if not data:
             return ""
         if not data.endswith(b"\n"):
-            raise UnsupportedMedia("standard input is no YUV4MPEG2 stream", "a YUV4MPEG2 pipe")
+            raise UnsupportedMedia(f"{self._source} is no YUV4MPEG2 stream", "a YUV4MPEG2 stream")
         return data[:-1].decode("ascii", "replace")
 
     def frames(self) -> Iterator[RawFrame]:
