@@ -9,11 +9,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
+from restore.media.audio_out import convert_audio
 from restore.media.master import CopiedStream
+from restore.media.subtitles_out import convert_text
 from restore.media.tracks import CopiedTrack, Cut, Track
 
 if TYPE_CHECKING:
@@ -22,6 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["StreamCopier"]
 
 _COVER_NAMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+# QuickTime's list of languages mixes the two forms of ISO 639-2; FFmpeg matches it by letter.
+_QUICKTIME_LANGUAGES = {
+    "alb": "alb", "cze": "ces", "deu": "ger", "ell": "gre", "fre": "fra", "isl": "ice",
+    "mkd": "mac", "nld": "dut", "rum": "ron", "slo": "slk", "sqi": "alb", "swe": "sve",
+    "zho": "chi",
+}  # fmt: skip
 # Matroska's counters of the old file, and facts that the new file states itself.
 _STALE_TAGS = frozenset(
     {"duration", "encoder", "timecode", "bps", "number_of_frames", "number_of_bytes", "vendor_id"}
@@ -77,7 +87,19 @@ class StreamCopier:
             _describe(stream, target)
             self._keep(CopiedTrack(stream, target))
         else:
+            self._convert(stream)
+
+    def _convert(self, stream: Stream) -> None:
+        track: Track | None = None
+        if isinstance(stream, AudioStream) and getattr(stream, "codec_context", None):
+            track = convert_audio(self._output, stream)
+        elif isinstance(stream, SubtitleStream) and getattr(stream, "codec_context", None):
+            track = convert_text(self._output, stream)
+        if track is None:
             self._drop(stream, f"{self._muxer} cannot hold {_codec(stream) or 'it'}")
+            return
+        _describe(stream, track.target)
+        self._keep(track)
 
     def _add_attachment(self, stream: AttachmentStream) -> None:
         if self._muxer != "matroska":
@@ -92,7 +114,10 @@ class StreamCopier:
 
     def _add_cover(self, stream: Stream) -> None:
         """Cover art: an attachment in Matroska, a picture track of one packet elsewhere."""
-        if self._muxer != "matroska":
+        if self._muxer == "mov":
+            self._drop(stream, "QuickTime holds no cover art")
+            return
+        if self._muxer == "mp4":
             target = self._output.add_stream_from_template(stream, opaque=True)
             _describe(stream, target)
             self._keep(CopiedTrack(stream, target, "cover art"))
@@ -183,7 +208,7 @@ class StreamCopier:
     def report(self) -> tuple[CopiedStream, ...]:
         """What became of each stream, in the source's order."""
         moving = [
-            replace(self._facts[index], detail=track.detail, packets=track.packets)
+            replace(self._facts[index], detail=_detail(track), packets=track.packets)
             for index, track in self._tracks.items()
         ]
         return tuple(sorted([*self._fixed, *moving], key=lambda entry: entry.index))
@@ -203,6 +228,12 @@ def _codec(stream: Stream) -> str:
     if context is not None:
         return str(context.codec.canonical_name)
     return stream.name or ""
+
+
+def _detail(track: Track) -> str:
+    if not track.damaged:
+        return track.detail
+    return f"{track.detail}; {track.damaged} packets are damaged".removeprefix("; ")
 
 
 def _is_timecode(stream: Stream) -> bool:
@@ -225,6 +256,12 @@ def _describe(source: Stream, target: Stream) -> None:
     for key, value in source.metadata.items():
         if key.lower() not in _STALE_TAGS and not key.startswith("_STATISTICS"):
             target.metadata[key] = value
+    language = target.metadata.get("language", "")
+    if target.container.format.name == "mov" and language in _QUICKTIME_LANGUAGES:
+        target.metadata["language"] = _QUICKTIME_LANGUAGES[language]
     target.disposition = source.disposition
+    if isinstance(source, VideoStream) and Disposition.default in source.disposition:
+        # The video that this job made is the one that players shall show.
+        target.disposition = source.disposition & ~Disposition.default
     if isinstance(source, VideoStream) and isinstance(target, VideoStream):
         target.codec_context.framerate = source.average_rate or Fraction(25)

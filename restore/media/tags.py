@@ -29,7 +29,7 @@ _FILE_FACTS = frozenset(
 _TIMECODE_RATES = frozenset({24, 25, 30, 48, 50, 60, 100, 120, 150})
 
 
-def container_tags(video: VideoSpec, report: Mapping[str, str], muxer: str) -> dict[str, str]:
+def container_tags(video: VideoSpec, report: Mapping[str, str]) -> dict[str, str]:
     """The source's tags but those about its file, then ours on top."""
     kept = {k: v for k, v in video.metadata.items() if k.lower() not in _FILE_FACTS}
     for key in report:

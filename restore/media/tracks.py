@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,10 +40,12 @@ class Track(ABC):
 
     outcome = "copied"
 
-    def __init__(self, source: Stream, detail: str = "") -> None:
+    def __init__(self, source: Stream, target: Stream, detail: str = "") -> None:
         self.source = source
+        self.target = target
         self.detail = detail
         self.packets = 0
+        self.damaged = 0
         self.cut = Cut()
 
     @abstractmethod
@@ -62,10 +65,10 @@ class CopiedTrack(Track):
     """Payloads unchanged; times shifted to the output's."""
 
     def __init__(self, source: Stream, target: Stream, detail: str = "") -> None:
-        super().__init__(source, detail)
-        self.target = target
+        super().__init__(source, target, detail)
         self._before: AnyPacket | None = None
         self._began = False
+        self._last_s: Fraction | None = None
         self._clock = _SampleClock(source) if isinstance(source, AudioStream) else None
 
     def time_base(self) -> Fraction | None:
@@ -106,7 +109,7 @@ class CopiedTrack(Track):
     def _ready(self, packet: AnyPacket) -> AnyPacket:
         self.packets += 1
         if self._clock is not None:
-            self._clock.refine(packet)
+            self.damaged += self._clock.refine(packet)
         if self.cut.origin_s:
             shift = round(self.cut.origin_s / packet.time_base)
             if packet.pts is not None:
@@ -114,7 +117,36 @@ class CopiedTrack(Track):
             if packet.dts is not None:
                 packet.dts -= shift
         packet.stream = self.target
+        self._keep_order(packet)
         return packet
+
+    def _keep_order(self, packet: AnyPacket) -> None:
+        """Muxers stop at a dts that does not rise; damaged files have such."""
+        if packet.dts is None:
+            return
+        stamp = packet.dts * packet.time_base
+        if self._last_s is not None:
+            least = (
+                self._last_s if self.source.type == "subtitle" else self._last_s + packet.time_base
+            )
+            if stamp < least:
+                self.damaged += 1
+                stamp = least
+                packet.dts = -((-stamp) // packet.time_base)
+                if packet.pts is not None:
+                    packet.pts = max(packet.pts, packet.dts)
+        self._last_s = packet.dts * packet.time_base
+
+
+_CONSTANT_LENGTHS = {"ac3": 1536}
+
+
+def _pcm_sample_bytes(codec: str) -> int:
+    """Bytes of one sample of uncompressed sound; 0 for anything else."""
+    if codec in ("pcm_alaw", "pcm_mulaw"):
+        return 1
+    match = re.fullmatch(r"pcm_[suf](8|16|24|32|64)(le|be)?", codec)
+    return int(match[1]) // 8 if match else 0
 
 
 class _SampleClock:
@@ -127,25 +159,34 @@ class _SampleClock:
     def __init__(self, source: AudioStream) -> None:
         context = source.codec_context
         self._rate = context.sample_rate
-        self._length = context.frame_size or 0
+        self._length = context.frame_size or _CONSTANT_LENGTHS.get(context.name, 0)
+        self._sample_bytes = _pcm_sample_bytes(context.name) * context.layout.nb_channels
+        if context.codec.canonical_name == "flac" and context.extradata:
+            shortest, longest = context.extradata[:2], context.extradata[2:4]  # RFC 9639, 8.2
+            self._length = int.from_bytes(longest, "big") if shortest == longest else 0
         coarse = (
             source.time_base is not None
             and self._rate
             and source.time_base > Fraction(1, self._rate)
         )
-        self._is_used = bool(coarse and self._length)
+        self._is_used = bool(coarse and (self._length or self._sample_bytes))
         self._next: int | None = None
 
-    def refine(self, packet: AnyPacket) -> None:
+    def refine(self, packet: AnyPacket) -> bool:
+        """Place the packet; True where it overlapped the one before and was moved behind it."""
         if not self._is_used or packet.pts is None:
-            return
+            return False
         unit = Fraction(1, self._rate)
         start_s = packet.pts * packet.time_base
-        if self._next is not None and abs(start_s - self._next * unit) <= packet.time_base:
+        late_s = Fraction(0) if self._next is None else self._next * unit - start_s
+        overlaps = late_s > packet.time_base
+        if self._next is not None and late_s >= -packet.time_base:
             start = self._next
         else:
             start = round(start_s / unit)
+        length = packet.size // self._sample_bytes if self._sample_bytes else self._length
         packet.time_base = unit
         packet.pts = packet.dts = start
-        packet.duration = self._length
-        self._next = start + self._length
+        packet.duration = length
+        self._next = start + length
+        return overlaps

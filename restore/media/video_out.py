@@ -19,9 +19,12 @@ from restore.media.encoder import FrameEncoder, add_video_stream, written_color
 from restore.media.layout import choose_color, choose_format
 from restore.media.master import ClipWriter, VideoSpec, WriteReport
 from restore.media.matroska_aspect import set_display_size
+from restore.media.mp4_tags import append_tags
+from restore.media.open import open_media
 from restore.media.profiles import Delivery
 from restore.media.streams import StreamCopier
 from restore.media.tags import chapter_entries, container_tags, timecode_tag
+from restore.time import FrameRange
 
 if TYPE_CHECKING:
     from restore.media.tracks import AnyPacket
@@ -43,7 +46,7 @@ class ContainerWriter(ClipWriter):
         delivery: profile and departures from it.
         video: the video.
         copier: makes the copier of the source's other streams for an output, or None.
-        is_cut: only part of the source is written, so time starts at the first frame.
+        cut: frames of the source where only part is written; time starts at the first of them.
         overwrite: replace an existing file.
         metadata: tags on top of the source's.
 
@@ -60,7 +63,7 @@ class ContainerWriter(ClipWriter):
         video: VideoSpec,
         *,
         copier: Callable[[OutputContainer], StreamCopier] | None,
-        is_cut: bool,
+        cut: FrameRange | None,
         overwrite: bool,
         metadata: Mapping[str, str],
     ) -> None:
@@ -68,6 +71,10 @@ class ContainerWriter(ClipWriter):
         self.color = choose_color(delivery, self.pixel_format, video)
         self._video = video
         self._metadata = dict(metadata)
+        self._tags: dict[str, str] = {}
+        self._length_s: Fraction | None = None
+        if cut is not None and cut.stop is not None and video.frame_rate is not None:
+            self._length_s = (cut.stop - cut.start) / video.frame_rate
         self._muxer = _MUXERS[PurePath(destination).suffix.lower()]
         self._frames = 0
         self._report: WriteReport | None = None
@@ -79,7 +86,7 @@ class ContainerWriter(ClipWriter):
             video,
             track_time_base(video),
             grid=_MATROSKA_UNIT if is_matroska else None,
-            rebase=is_cut,
+            rebase=cut is not None,
         )
         self._path = AtomicPath(destination, overwrite=overwrite)
         try:
@@ -114,8 +121,9 @@ class ContainerWriter(ClipWriter):
         """Everything that the header holds is set here, since the first packet writes it."""
         self._started = True
         origin_s = self._clock.origin_s
-        self._output.metadata.update(container_tags(self._video, self._metadata, self._muxer))
-        chapters = chapter_entries(self._video.chapters, origin_s)
+        self._tags = container_tags(self._video, self._metadata)
+        self._output.metadata.update(self._tags)
+        chapters = chapter_entries(self._video.chapters, origin_s, self._length_s)
         if chapters:
             self._output.set_chapters(chapters)
         tag, warning = timecode_tag(self._video, self._muxer)
@@ -133,7 +141,8 @@ class ContainerWriter(ClipWriter):
         }
         if self._muxer != "matroska":
             options |= {
-                "movflags": "+use_metadata_tags+write_colr",
+                # Any key may go into QuickTime's own table; MP4's are finished by us.
+                "movflags": "+write_colr" + ("+use_metadata_tags" if self._muxer == "mov" else ""),
                 "movie_timescale": str(movie_timescale(bases)),
                 "video_track_timescale": str(self._clock.unit.denominator),
             }
@@ -178,6 +187,7 @@ class ContainerWriter(ClipWriter):
                     self._copier.finish(self._clock.end_s - self._clock.origin_s)
                 self._output.close()
                 self._finish_aspect()
+                self._finish_tags()
             size_bytes = sized_tree(self._path.temporary)
             self._path.commit()
         except BaseException:
@@ -205,6 +215,16 @@ class ContainerWriter(ClipWriter):
             self.warnings.append(
                 f"the sample aspect ratio {sar} is not in the container, at most in the codec"
             )
+
+    def _finish_tags(self) -> None:
+        """MP4 tags that the muxer has no field for."""
+        if self._muxer != "mp4":
+            return
+        with open_media(self._path.temporary) as file:
+            present = set(file.metadata)
+        missing = {k: v for k, v in self._tags.items() if k not in present}
+        if not append_tags(self._path.temporary, missing):
+            self.warnings.append(f"MP4 has no field for the tags {', '.join(sorted(missing))}")
 
     def abort(self) -> None:
         """Remove the temporary file."""

@@ -74,7 +74,7 @@ def open_writer(
         delivery,
         video,
         copier=_copier(copy_from, source, range),
-        is_cut=range is not None and not range.is_whole,
+        cut=None if range is None or range.is_whole else range,
         overwrite=overwrite,
         metadata=metadata or {},
     )
