@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from restore.errors import Cancelled, RestoreError
 
-__all__ = ["Guarded", "explain_bug", "explain_error", "set_debug", "wants_debug"]
+__all__ = ["Guarded", "explain_bug", "explain_error", "named", "set_debug", "wants_debug"]
 
 _BUG_EXIT = 1
 _debug = False
@@ -30,6 +30,11 @@ def wants_debug() -> bool:
     return _debug
 
 
+def named(text: str, about: str) -> str:
+    """The text headed by what it is about, unless it says so itself."""
+    return text if not about or about in text else f"{about}: {text}"
+
+
 def _console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -41,7 +46,7 @@ def explain_error(error: RestoreError, about: str = "") -> None:
         console.print(Text("stopped", style="bold yellow") + Text(f": {error}", style="default"))
     else:
         prefix = Text("error", style="bold red") + Text(": ", style="default")
-        console.print(prefix + Text(f"{about}: {error}" if about else str(error), style="default"))
+        console.print(prefix + Text(named(str(error), about), style="default"))
     _trace(console, error)
 
 
@@ -49,8 +54,8 @@ def explain_bug(error: Exception, about: str = "") -> None:
     """Say on standard error that something went wrong that nobody foresaw."""
     console = _console()
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    text = f"{about}: {what}" if about else what
-    console.print(Text("error", style="bold red") + Text(f": {text}", style="default"))
+    prefix = Text("error", style="bold red") + Text(": ", style="default")
+    console.print(prefix + Text(named(what, about), style="default"))
     if not _debug:
         console.print("This is a bug. Please report it, with what --debug prints.", markup=False)
     _trace(console, error)

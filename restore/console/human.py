@@ -9,7 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
-from restore.console.guard import explain_bug, explain_error
+from restore.console.guard import explain_bug, explain_error, named
 from restore.console.tables import plan_tables, stage_times, summary_line
 from restore.console.teller import Failure, Outcome
 from restore.console.words import bytes_text, duration_text
@@ -47,13 +47,17 @@ class HumanTeller:
             self._errors.print(Text(f"[{position}/{total}] {item.source}", style="bold"))
 
     def plan(self, plan: JobPlan, *, dry_run: bool) -> None:
-        """In full for a dry run, else one line; a bar follows."""
+        """In full for a dry run; else one line, which models were chosen why, and a bar."""
         if dry_run:
             for table in plan_tables(plan):
                 self._results.print(table)
         else:
             self._errors.print(summary_line(plan))
-            self._start_bar(plan.frames)
+            if plan.job.recipe.quality != "fast":
+                for stage in plan.stages:
+                    self.warning(stage.facts.get("chosen", ""))
+            if self._errors.is_terminal:
+                self._start_bar(plan.frames)
         for note in plan.notes:
             self.warning(note)
 
@@ -95,7 +99,7 @@ class HumanTeller:
 
     def warning(self, text: str) -> None:
         """One line; the same text once for each input."""
-        if text not in self._told:
+        if text and text not in self._told:
             self._told.add(text)
             self._errors.print(Text("note: ", style="yellow") + Text(text, style="default"))
 
@@ -121,7 +125,9 @@ class HumanTeller:
             f"{with_them}, {bytes_text(written.bytes)}, in {duration_text(run.elapsed_s)} "
             f"({pace}) on {run.device}"
         )
-        self._results.print(Text("done ", style="bold green") + Text(text, style="default"))
+        self._results.print(
+            Text("done ", style="bold green") + Text(text, style="default"), soft_wrap=True
+        )
 
     def skipped(self, item: BatchItem) -> None:
         """One line."""
@@ -141,7 +147,8 @@ class HumanTeller:
             f"{outcome.done} done, {outcome.skipped} skipped, {len(outcome.failures)} failed"
         )
         for failure in outcome.failures:
-            self._results.print(Text(f"  {failure.source}: {failure.error}", style="red"))
+            text = named(str(failure.error), failure.source)
+            self._results.print(Text(f"  {text}", style="red"), soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -151,9 +151,9 @@ def plan_tables(plan: JobPlan) -> list[Table]:
     if not plan.stages:
         return [overview]
     stages = Table(title="stages", title_justify="left")
-    for name in ("stage", "model", "in", "out", "layout", "tiles"):
+    for name in ("stage", "model"):
         stages.add_column(name, overflow="fold")
-    for name in ("memory", "a frame"):
+    for name in ("in", "out", "memory", "a frame"):
         stages.add_column(name, justify="right", no_wrap=True)
     for stage in plan.stages:
         stages.add_row(
@@ -161,14 +161,13 @@ def plan_tables(plan: JobPlan) -> list[Table]:
             stage.facts.get("model", "-"),
             _size(stage.input_px),
             _size(stage.output_px),
-            stage.layout,
-            stage.grid,
             bytes_text(stage.memory_bytes) if stage.memory_bytes else "-",
             "-" if stage.frame_s is None else duration_text(stage.frame_s),
         )
     facts = []
     for stage in plan.stages:
-        told = [f"{name}: {value}" for name, value in stage.facts.items() if name != "model"]
+        told = [f"layout: {stage.layout}", f"tiles: {stage.grid}"]
+        told += [f"{name}: {value}" for name, value in stage.facts.items() if name != "model"]
         facts.append((stage.label, "\n".join(told)))
     return [overview, stages, facts_table(facts)]
 
