@@ -150,6 +150,9 @@ class FrameEncoder:
         self._tags = tags
         self._lengths: dict[int, int] = {}
         self._frames = 0
+        self._start = 0
+        self._end = 0
+        self._first_dts: int | None = None
 
     def encode(self, frame: RawFrame, pts: int, length: int) -> Iterator[AnyPacket]:
         """Packets that are ready once this frame is in; pts and length in encoder time."""
@@ -163,14 +166,30 @@ class FrameEncoder:
         picture.color_range = int(self._tags.range)
         self._lengths[pts] = length
         self._frames += 1
-        yield from self._timed(self._context.encode(picture))
+        self._start = pts if self._frames == 1 else self._start
+        self._end = pts + length
+        for packet in self._timed(self._context.encode(picture)):
+            self._note(packet)
+            yield packet
 
     def flush(self) -> Iterator[AnyPacket]:
         """The packets that the encoder still holds."""
-        for packet in self._timed(self._context.encode(None)):
+        packets = list(self._timed(self._context.encode(None)))
+        for packet in packets:
             if self._frames <= 2:  # x265 leaves dts uninitialised in clips this short (measured)
                 packet.dts = packet.pts
-            yield packet
+            self._note(packet)
+        if packets and self._first_dts is not None:
+            last = packets[-1]
+            # MP4 adds up decode times: the last packet closes the gap to the clip's end, which
+            # with reordered frames at uneven times is not its own length.
+            rest = (self._end - self._start) - ((last.dts or 0) - self._first_dts)
+            last.duration = max(rest, last.duration or 1)
+        yield from packets
+
+    def _note(self, packet: AnyPacket) -> None:
+        if self._first_dts is None:
+            self._first_dts = packet.dts
 
     def _timed(self, packets: list[AnyPacket]) -> Iterator[AnyPacket]:
         for packet in packets:
