@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -31,10 +31,17 @@ class Archive:
     Args:
         value: nested plain values and ``TensorSpec``.
         storages: returns the little-endian bytes of a storage.
+        facts: what a loader needs besides the tensors.
     """
 
-    def __init__(self, value: Any, storages: Storages) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        value: Any,  # noqa: ANN401
+        storages: Storages,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
         self.value = value
+        self.facts = dict(facts or {})
         self._storages = storages
 
     def storage(self, spec: StorageSpec) -> memoryview:
@@ -76,7 +83,6 @@ def _open_zip(content: bytes) -> Archive:
         entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
         raise UnsafeWeights(f"the zip archive is damaged: {error}") from error
-    _check_entries(entries, len(content))
     names = [entry.filename for entry in entries]
     pickles = [n for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
     if any(n.partition("/")[2].startswith("code/") or n.endswith("constants.pkl") for n in names):
@@ -85,6 +91,7 @@ def _open_zip(content: bytes) -> Archive:
             "a state dict",
             "Ask the author for a .safetensors file or a .pth with the state dict alone.",
         )
+    _check_entries(entries, len(content))
     if len(pickles) != 1:
         raise UnsupportedModel(
             f"the zip archive holds {len(pickles)} records named data.pkl",
@@ -98,7 +105,7 @@ def _open_zip(content: bytes) -> Archive:
             if info.file_size > limit_bytes:
                 raise UnsafeWeights(f"the record {name} is {info.file_size} bytes long")
             return archive.read(info)
-        except (KeyError, zipfile.BadZipFile, EOFError, struct.error, OSError) as error:
+        except (KeyError, ValueError, zipfile.BadZipFile, EOFError, struct.error, OSError) as error:
             raise UnsafeWeights(f"the record {name} is missing or damaged: {error}") from error
 
     if f"{top}byteorder" in names and record("byteorder", 16) != b"little":

@@ -1,4 +1,7 @@
-"""Turns a published ``.pth`` into safetensors: once, on explicit command, in a child process."""
+"""Turns a published ``.pth`` (or a SPAN network's ``.onnx``) into safetensors.
+
+Once, on explicit command, in a child process.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import restore.errors
 from restore.errors import ModelError, UnsafeWeights, UnsupportedModel
 from restore.models.disk import sha256_file
+from restore.models.onnx_reader import looks_like_onnx
 
 __all__ = ["CONVERTER", "check_safetensors", "convert", "kind_of"]
 
@@ -21,7 +25,7 @@ _LARGEST_HEADER_BYTES = 32 << 20
 
 
 def kind_of(path: Path, name: str) -> str:
-    """Says what a file is by its first bytes: ``safetensors`` or ``pth``.
+    """Says what a file is by its first bytes: ``safetensors``, ``pth`` or ``onnx``.
 
     Args:
         path: the file.
@@ -45,12 +49,8 @@ def kind_of(path: Path, name: str) -> str:
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and 2 <= length <= _LARGEST_HEADER_BYTES:
         return "safetensors"
-    if Path(name).suffix.lower() == ".onnx":
-        raise UnsupportedModel(
-            f"{name} is an ONNX graph",
-            "weights by name: a .safetensors or .pth file",
-            "Ask the author for the weights that the graph was made from.",
-        )
+    if looks_like_onnx(head, name):
+        return "onnx"
     raise UnsupportedModel(
         f"{name} begins with {head[:8]!r}", "a .safetensors file, or a .pth of torch.save"
     )

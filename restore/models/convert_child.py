@@ -1,4 +1,4 @@
-"""The child process that turns one ``.pth`` into one safetensors file, within limits.
+"""The child process that turns one published file into one safetensors file, within limits.
 
 Run as ``python -m restore.models.convert_child SOURCE TARGET SHA256 NAME``; its one line of
 output is JSON: what was made, or which error. It imports no torch and calls no unpickler.
@@ -19,6 +19,7 @@ import numpy as np
 from restore.errors import HashMismatch, ModelError, UnsafeWeights, UnsupportedModel
 from restore.models.archive import Archive, open_archive
 from restore.models.convert import CONVERTER
+from restore.models.onnx_reader import looks_like_onnx, open_onnx
 from restore.models.pickle_reader import TensorSpec
 
 __all__ = ["main", "state_of", "write_safetensors"]
@@ -130,7 +131,7 @@ def _convert(source: Path, target: Path, sha256: str, name: str) -> dict[str, An
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise HashMismatch(f"{source} has sha256 {found}", sha256, "It changed meanwhile.")
-    archive = open_archive(content)
+    archive = open_onnx(content) if looks_like_onnx(content, name) else open_archive(content)
     state = state_of(archive)
     total = sum(
         int(np.prod(spec.shape, dtype=object)) * spec.storage.item_bytes for spec in state.values()
@@ -141,7 +142,7 @@ def _convert(source: Path, target: Path, sha256: str, name: str) -> dict[str, An
         target,
         archive,
         state,
-        {"converter": CONVERTER, "source_file": name, "source_sha256": sha256},
+        {**archive.facts, "converter": CONVERTER, "source_file": name, "source_sha256": sha256},
     )
     return {"tensors": len(state), "bytes": total}
 

@@ -16,7 +16,7 @@ from restore.errors import (
     UnsupportedModel,
 )
 from restore.models.dtype import Precision, select_dtype
-from restore.models.fold import fold_span
+from restore.models.fold import complete_span, fold_span, set_normalisation
 from restore.models.loaded import LoadedModel, ModelPart
 from restore.models.place import device_that_works, placed
 from restore.models.reach import Reach, measure_reach
@@ -82,16 +82,16 @@ def load_model(
     store = store or ModelStore()
     where = device_that_works(device)
     first = find_weights(ref, store)
-    state = read_tensors(first)
+    state, facts = read_tensors(first)
     parts: tuple[ModelPart, ...] = (_part(first, 1.0),)
     if blend is not None and blend[1] != 0.0:
         other, share = blend
         if not 0.0 <= share <= 1.0:
             raise InvalidInput(f"the share of {other} is {share}", "a number from 0 to 1")
         second = find_weights(other, store)
-        state = mix_tensors(state, read_tensors(second), share, first.name, second.name)
+        state = mix_tensors(state, read_tensors(second)[0], share, first.name, second.name)
         parts = (_part(first, 1.0 - share), _part(second, share))
-    return _assemble(state, parts, first, where, precision)
+    return _assemble(state, facts, parts, first, where, precision)
 
 
 def _part(stored: StoredModel, weight: float) -> ModelPart:
@@ -107,6 +107,7 @@ def _part(stored: StoredModel, weight: float) -> ModelPart:
 
 def _assemble(
     state: dict[str, Tensor],
+    facts: dict[str, str],
     parts: tuple[ModelPart, ...],
     stored: StoredModel,
     where: torch.device,
@@ -117,8 +118,10 @@ def _assemble(
     with warnings.catch_warnings():
         # torch says once in a process what spandrel's networks call in an outdated way.
         warnings.simplefilter("ignore")
+        merged_already = complete_span(state)
         descriptor = _recognise(state, stored)
-        fold_span(descriptor.model)
+        set_normalisation(descriptor.model, facts)
+        fold_span(descriptor.model, merged_already=merged_already)
         descriptor.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         reach = _reach(descriptor, state)
         dtypes = ["float32"]

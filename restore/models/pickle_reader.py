@@ -12,7 +12,8 @@ Format: CPython's ``pickletools`` documents every opcode; tensors are described 
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -123,21 +124,29 @@ def read_pickle(data: bytes, start: int = 0) -> tuple[Any, int]:
     machine = _Machine()
     count = 0
     try:
-        for opcode, argument, position in pickletools.genops(stream):
+        for opcode, argument, position in _opcodes(stream):
             count += 1
             if count > _MOST_OPCODES:
                 raise UnsafeWeights(f"the pickle has more than {_MOST_OPCODES} instructions")
-            if opcode.name == "STOP":
+            if opcode == "STOP":
                 value = machine.stack.pop()
                 if machine.stack:
                     raise UnsafeWeights("the pickle is malformed: values are left over")
                 return value, stream.tell()
-            _step(machine, opcode.name, argument, position or 0)
+            _step(machine, opcode, argument, position)
     except UnsafeWeights:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UnsafeWeights(f"the pickle is malformed: {type(error).__name__}: {error}") from error
     raise UnsafeWeights("the pickle is malformed: it has no end")
+
+
+def _opcodes(stream: BytesIO) -> Iterator[tuple[str, Any, int]]:
+    with warnings.catch_warnings():
+        # Text with odd escapes makes Python's decoder warn; such a file is judged further on.
+        warnings.simplefilter("ignore")
+        for opcode, argument, position in pickletools.genops(stream):
+            yield opcode.name, argument, position or 0
 
 
 def _step(machine: _Machine, opcode: str, argument: Any, position: int) -> None:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,10 @@ def find_weights(ref: str | Path, store: ModelStore) -> StoredModel:
     )
 
 
-def read_tensors(stored: StoredModel) -> dict[str, Tensor]:
-    """Returns the tensors of a file, floating ones as float32, after checking its hash.
+def read_tensors(stored: StoredModel) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns the tensors of a file, floating ones as float32, and its metadata.
+
+    The hash is checked first, over the very bytes that are then parsed.
 
     Raises:
         HashMismatch: the file is not the one that ``stored`` speaks of.
@@ -77,7 +80,11 @@ def read_tensors(stored: StoredModel) -> dict[str, Tensor]:
         raise UnsupportedModel(
             f"{stored.path} is no safetensors file: {error}", "tensors in the safetensors format"
         ) from error
-    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return (
+        {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()},
+        header.get("__metadata__", {}),
+    )
 
 
 def mix_tensors(
