@@ -18,7 +18,7 @@ from restore.errors import OutputError, OutputExists
 if sys.platform != "win32":  # there, leftovers of killed runs stay until deleted by hand
     import fcntl
 
-__all__ = ["AtomicPath", "fsync_path", "output_errors", "sized_tree"]
+__all__ = ["AtomicPath", "fsync_path", "move_into_place", "output_errors", "sized_tree"]
 
 _WORDS = {
     errno.ENOSPC: ("the disk is full", "Free some space or write elsewhere."),
@@ -89,6 +89,32 @@ def _lock(handle: int) -> bool:
     return True
 
 
+def _exists(path: Path) -> OutputExists:
+    return OutputExists(f"{path} exists", "a free name", "Give another name, or allow overwriting.")
+
+
+def move_into_place(made: Path, final: Path, *, overwrite: bool) -> None:
+    """Give a finished file its final name, in one step.
+
+    Raises:
+        OutputExists: the name is taken and ``overwrite`` is off.
+        OSError: the file system refused.
+    """
+    if overwrite:
+        made.replace(final)
+        return
+    try:
+        os.link(made, final)  # unlike rename, fails where the name is taken
+    except FileExistsError:
+        raise _exists(final) from None
+    except OSError:  # a file system without hard links
+        if os.path.lexists(final):
+            raise _exists(final) from None
+        made.rename(final)
+    else:
+        made.unlink()
+
+
 class AtomicPath:
     """A file or folder that is written under a temporary name beside its final one.
 
@@ -148,7 +174,7 @@ class AtomicPath:
         if self._folder and self.final.is_dir() and not any(self.final.iterdir()):
             return
         if not self._overwrite:
-            raise self._exists()
+            raise _exists(self.final)
         if self._folder:
             self._check_folder()
 
@@ -163,11 +189,6 @@ class AtomicPath:
                     "a folder of frames, or an empty or new one",
                     "Move it away, or give another folder.",
                 )
-
-    def _exists(self) -> OutputExists:
-        return OutputExists(
-            f"{self.final} exists", "a free name", "Give another name, or allow overwriting."
-        )
 
     def _remove_leftovers(self) -> None:
         if sys.platform == "win32":
@@ -214,24 +235,13 @@ class AtomicPath:
     def _rename(self) -> None:
         if self._folder:
             self._rename_folder()
-        elif self._overwrite:
-            self.temporary.replace(self.final)
         else:
-            try:
-                os.link(self.temporary, self.final)  # unlike rename, fails where the name is taken
-            except FileExistsError:
-                raise self._exists() from None
-            except OSError:  # a file system without hard links
-                if os.path.lexists(self.final):
-                    raise self._exists() from None
-                self.temporary.rename(self.final)
-            else:
-                self.temporary.unlink()
+            move_into_place(self.temporary, self.final, overwrite=self._overwrite)
 
     def _rename_folder(self) -> None:
         if self.final.is_dir() and any(self.final.iterdir()):
             if not self._overwrite:
-                raise self._exists()
+                raise _exists(self.final)
             self._check_folder()
             old = self.temporary.with_suffix(".old")
             self.final.rename(old)

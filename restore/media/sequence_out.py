@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from restore.errors import InvalidInput, OutputError, OutputExists
 from restore.frames import RawFrame
-from restore.media.atomic import AtomicPath, output_errors
+from restore.media.atomic import AtomicPath, fsync_path, move_into_place, output_errors
 from restore.media.encoder import FrameEncoder, configure, encoder_options, written_color
 from restore.media.layout import choose_color, choose_format
 from restore.media.master import ClipWriter, CopiedStream, VideoSpec, WriteReport
@@ -37,8 +37,9 @@ def _pattern_regex(pattern: str) -> re.Pattern[str]:
 class SequenceWriter(ClipWriter):
     """Writes image files.
 
-    A folder is made under a temporary name and appears whole. Files of a printf pattern appear one
-    by one, each whole; they are taken away again on ``abort``. A plain name takes one frame only.
+    The files are made in a folder under a temporary name. At the end the folder gets its final
+    name, or the files of a printf pattern are moved out of it to theirs; until then nothing is
+    visible and nothing is replaced. A plain name takes one frame only.
 
     Args:
         destination: folder, printf pattern or file name.
@@ -73,10 +74,8 @@ class SequenceWriter(ClipWriter):
         self._first = first_number
         self._frames = 0
         self._bytes = 0
-        self._written: list[Path] = []
         self._report: WriteReport | None = None
         self._closed = False
-        self._folder: AtomicPath | None = None
         suffix = delivery.facts.suffixes[0]
         self._name = _FOLDER_PATTERN + suffix
         self._is_single = False
@@ -84,10 +83,11 @@ class SequenceWriter(ClipWriter):
         if is_printf_pattern(destination):
             self._name = path.name
         elif path.suffix and not destination.endswith(("/", "\\")):
+            self._name = path.name
             self._is_single = True
         self._encoder = self._open_encoder(delivery)
         self._say_what_is_lost(delivery)
-        self._claim(path)
+        self._holder = self._claim(path)
 
     def _open_encoder(self, delivery: Delivery) -> FrameEncoder:
         tags = written_color(self.color, self._video.color)
@@ -108,30 +108,34 @@ class SequenceWriter(ClipWriter):
                 f"({self.color.transfer.name}) applied, not linear light"
             )
 
-    def _claim(self, path: Path) -> None:
-        """Refuse taken names before any work is done."""
+    def _claim(self, path: Path) -> AtomicPath:
+        """Refuse taken names before any work is done; make the folder to work in."""
+        self._is_folder = not self._is_single and not is_printf_pattern(self._destination)
+        if self._is_folder:
+            regex = _pattern_regex(self._name)
+            return AtomicPath(str(path), overwrite=self._overwrite, folder=True, ours=regex)
         if self._is_single:
             AtomicPath(str(path), overwrite=self._overwrite).discard()
-        elif is_printf_pattern(self._destination):
-            AtomicPath(str(path.with_name(self._name % self._first)), overwrite=True).discard()
-            regex = _pattern_regex(self._name)
-            taken = [entry for entry in path.parent.iterdir() if regex.fullmatch(entry.name)]
-            if taken and not self._overwrite:
-                raise OutputExists(
-                    f"{len(taken)} files of {path} exist",
-                    "free names",
-                    "Give another pattern or folder, or allow overwriting.",
-                )
-            if taken:
-                self.warnings.append(
-                    f"{len(taken)} files of {path} existed; those with other numbers remain"
-                )
+            holder = path.with_name(f"{path.name}.frames")
         else:
-            self._folder = AtomicPath(
-                str(path),
-                overwrite=self._overwrite,
-                folder=True,
-                ours=_pattern_regex(self._name),
+            holder = path.with_name(f"{self._name}.frames")
+            self._check_pattern(path)
+        return AtomicPath(str(holder), folder=True)
+
+    def _check_pattern(self, path: Path) -> None:
+        regex = _pattern_regex(self._name)
+        if not path.parent.is_dir():
+            return  # said by the holder
+        taken = sum(1 for entry in path.parent.iterdir() if regex.fullmatch(entry.name))
+        if taken and not self._overwrite:
+            raise OutputExists(
+                f"{taken} files of {path} exist",
+                "free names",
+                "Give another pattern or folder, or allow overwriting.",
+            )
+        if taken:
+            self.warnings.append(
+                f"{taken} files of {path} existed; those with other numbers remain"
             )
 
     def write(self, frame: RawFrame) -> None:
@@ -159,28 +163,31 @@ class SequenceWriter(ClipWriter):
         for packet in packets:
             data = bytes(packet)
             self._bytes += len(data)
-            self._store_file(self._path_of(packet.pts or 0), data)
+            name = self._name_of(packet.pts or 0)
+            (self._holder.temporary / name).write_bytes(data)
 
-    def _path_of(self, number: int) -> Path:
-        if self._is_single:
-            return Path(self._destination)
-        name = self._name % (self._first + number)
-        if self._folder is not None:
-            return self._folder.temporary / name
-        return Path(self._destination).with_name(name)
+    def _name_of(self, number: int) -> str:
+        return self._name if self._is_single else self._name % (self._first + number)
 
-    def _store_file(self, path: Path, data: bytes) -> None:
-        if self._folder is not None:  # the folder is flushed and renamed as a whole
-            path.write_bytes(data)
+    def _publish(self) -> None:
+        if self._is_folder:
+            self._holder.commit()
             return
-        atomic = AtomicPath(str(path), overwrite=self._overwrite)
+        placed: list[Path] = []
         try:
-            atomic.temporary.write_bytes(data)
+            for number in range(self._frames):
+                made = self._holder.temporary / self._name_of(number)
+                final = Path(self._destination).with_name(made.name)
+                fsync_path(made)
+                move_into_place(made, final, overwrite=self._overwrite)
+                placed.append(final)
+            fsync_path(self._holder.final.parent)
         except BaseException:
-            atomic.discard()
+            if not self._overwrite:
+                for path in placed:
+                    path.unlink(missing_ok=True)
             raise
-        atomic.commit()
-        self._written.append(path)
+        self._holder.discard()
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
         """Image files are written without tags."""
@@ -195,8 +202,7 @@ class SequenceWriter(ClipWriter):
                 raise OutputError(f"no frame was written to {self._destination}")
             with self._errors():
                 self._store(self._encoder.flush())
-            if self._folder is not None:
-                self._folder.commit()
+                self._publish()
         except BaseException:
             self.abort()
             raise
@@ -211,8 +217,4 @@ class SequenceWriter(ClipWriter):
         if self._closed:
             return
         self._closed = True
-        if self._folder is not None:
-            self._folder.discard()
-        for path in self._written:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        self._holder.discard()
