@@ -21,7 +21,7 @@ from restore.engine.settings import CancelToken
 if TYPE_CHECKING:
     from restore.demo.show import DemoReport
 
-__all__ = ["demo_command"]
+__all__ = ["demo_command", "show_report"]
 
 _RATE = 24
 
@@ -77,10 +77,11 @@ def demo_command(
     if as_json:
         sys.stdout.write((report.folder / "numbers.json").read_text(encoding="utf-8") + "\n")
         return
-    _print(report)
+    show_report(report)
 
 
-def _print(report: DemoReport) -> None:
+def show_report(report: DemoReport) -> None:
+    """Print the figures, and by name each stage that made things worse."""
     from restore.demo.show import FILES
 
     console = Console(highlight=False)
@@ -100,9 +101,9 @@ def _print(report: DemoReport) -> None:
         )
     console.print(table)
     console.print(
-        "PSNR and SSIM are taken against the sharp, clean clip with the reel's own weave, fading "
-        "and flicker, which stages that look at one frame at a time leave in place; the columns "
-        '"to clean" are against the clip before anything happened to it.'
+        "PSNR and SSIM are of luma, against the sharp and clean clip with the reel's own weave, "
+        "fading and flicker, which stages that look at one frame at a time leave in place; the "
+        'columns "to clean" are against the clip before anything happened to it.'
     )
     first, last = report.scores[0], report.scores[-1]
     gain, likeness = last.psnr_db - first.psnr_db, last.ssim - first.ssim

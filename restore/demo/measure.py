@@ -30,10 +30,10 @@ class Score:
 
     Attributes:
         name: which clip.
-        psnr_db: R'G'B' PSNR against the sharp and clean clip with the reel's weave and flicker.
-        ssim: of luma, against the same.
-        truth_psnr_db: R'G'B' PSNR against the clean clip.
-        truth_ssim: of luma, against the clean clip.
+        psnr_db: against the sharp and clean clip with the reel's weave, fading and flicker.
+        ssim: against the same.
+        truth_psnr_db: against the clean clip.
+        truth_ssim: against the clean clip.
     """
 
     name: str
@@ -63,8 +63,8 @@ def enlarged(clip: Array, size_px: tuple[int, int]) -> Array:
 def score(name: str, clip: Array, target: Array, truth: Array) -> Score:
     """Compare a clip with its references, enlarged to their size by Lanczos where it is smaller.
 
-    PSNR over R'G'B' with a peak of 1; SSIM (Wang, Bovik, Sheikh, Simoncelli, 2004) over BT.709
-    luma with the Gaussian window of the paper.
+    Both are taken over BT.709 luma, as the super-resolution literature does: PSNR with a peak of 1,
+    SSIM (Wang, Bovik, Sheikh, Simoncelli, 2004) with the Gaussian window of the paper.
 
     Args:
         name: which clip.
@@ -77,20 +77,20 @@ def score(name: str, clip: Array, target: Array, truth: Array) -> Score:
     """
     if len(clip) != len(target) or target.shape != truth.shape:
         raise InvalidInput(f"{len(clip)} frames against {len(target)}", "the same number")
-    whole = enlarged(clip, (target.shape[1], target.shape[2]))
+    whole = enlarged(clip, (target.shape[1], target.shape[2])) @ _LUMA
     means = [
         float(mean)
-        for reference in (target, truth)
+        for reference in (target @ _LUMA, truth @ _LUMA)
         for mean in np.mean([_one(a, b) for a, b in zip(whole, reference, strict=True)], axis=0)
     ]
     return Score(name, *means)
 
 
-def _one(a: Array, b: Array) -> tuple[float, float]:
-    psnr = peak_signal_noise_ratio(b, a, data_range=1.0)  # type: ignore[no-untyped-call]
+def _one(luma: Array, reference: Array) -> tuple[float, float]:
+    psnr = peak_signal_noise_ratio(reference, luma, data_range=1.0)  # type: ignore[no-untyped-call]
     ssim = structural_similarity(  # type: ignore[no-untyped-call]
-        b @ _LUMA,
-        a @ _LUMA,
+        reference,
+        luma,
         data_range=1.0,
         gaussian_weights=True,
         sigma=1.5,

@@ -23,7 +23,7 @@ _TRUTH_PX = (384, 512)
 # Photographs that the networks of this package were not trained on.
 _PHOTOS = ("astronaut", "coffee", "rocket")
 _SCAN_HEIGHT_PX = 400
-_JPEG_QUALITY = 60
+_JPEG_QUALITY = 85
 
 Array = NDArray[np.float32]
 
@@ -77,7 +77,7 @@ def make_reel(frames: int, seed: int) -> Reel:
     damage = replace(
         usual,
         # Frames this small would show less than one speck each at the preset's density.
-        dirt=replace(usual.dirt, dust_per_mpx=240.0, dust_px=1.0, hairs=0.3, scratches=1),
+        dirt=replace(usual.dirt, dust_per_mpx=120.0, dust_px=1.0, hairs=0.3, scratches=1),
         compressions=(Compression("jpeg", _JPEG_QUALITY),),
     )
     worn = degrade(clean, damage)

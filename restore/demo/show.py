@@ -36,7 +36,7 @@ FILES = {
     "clip": "side_by_side.mp4",
     "numbers": "numbers.json",
 }
-_FILM = Delivery("h264", crf=24)
+_FILM = Delivery("h264", crf=20)
 _SHOWN = Delivery("h264", crf=14)
 
 Array = NDArray[np.float32]
