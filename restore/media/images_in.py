@@ -114,6 +114,8 @@ def _packets(sequence: _Sequence, rate: Fraction) -> Iterator[Packet[Any]]:
         except OSError as problem:
             raise Damage(f"{path.name} cannot be read: {problem.strerror}") from None
         packet.pts = packet.dts = number
+        # Without this mark FFmpeg's PNG decoder adds each picture to the one before.
+        packet.is_keyframe = True
         packet.duration = 1
         packet.time_base = 1 / rate
         yield packet
