@@ -8,6 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from restore.media.profiles import Delivery
+from restore.media.writer import VideoSpec, WriteReport, open_writer
+from tests.media_out_clips import BT709, write_clip
+
 RATE = 48000
 ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
@@ -39,10 +43,11 @@ def make_source(
     subtitles: tuple[str, ...] = (),
     attachment: tuple[str, bytes] | None = None,
     delay_s: Fraction = Fraction(0),
-    chapters: bool = False,
+    start_s: int = 0,
 ) -> Path:
     """A clip with the streams asked for; sound starts ``delay_s`` after the picture."""
-    with av.open(str(path), "w") as file:
+    options = {"output_ts_offset": str(start_s)}
+    with av.open(str(path), "w", container_options=options) as file:
         video = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
         video.width = video.height = 64
         video.codec_context.time_base = 1 / rate
@@ -58,16 +63,6 @@ def make_source(
             texts.append(text)
         if attachment:
             file.add_attachment(attachment[0], "font/ttf", attachment[1])
-        if chapters:
-            unit = Fraction(1, 1000)
-            file.set_chapters(
-                [
-                    {"id": 1, "start": 0, "end": 1000, "time_base": unit,
-                     "metadata": {"title": "One"}},
-                    {"id": 2, "start": 1000, "end": 2000, "time_base": unit,
-                     "metadata": {"title": "Two"}},
-                ]
-            )  # fmt: skip
         file.metadata["title"] = "A title"
         for number in range(int(seconds * rate)):
             frame = av.VideoFrame(64, 64, "yuv420p")
@@ -152,3 +147,22 @@ def subtitle_lines(path: Path | str, number: int = 0) -> list[tuple[int, int, st
                     start = round(packet.pts * packet.time_base * 1000)
                     found.append((start, round(packet.duration * packet.time_base * 1000), text))
     return found
+
+
+def copy_all(
+    source: Path, target: Path, times: list[int], unit: Fraction, rate: Fraction | None, **more
+) -> WriteReport:
+    video = VideoSpec(64, 48, unit, BT709, color=BT709, frame_rate=rate, **more.pop("video", {}))
+    profile = "prores422hq" if target.suffix == ".mov" else "h264"
+    speed = None if target.suffix == ".mov" else "ultrafast"
+    writer = open_writer(
+        str(target), Delivery(profile, speed=speed), video, copy_from=str(source), **more
+    )
+    return write_clip(writer, video, times)[1]
+
+
+def video_times(path: Path) -> tuple[list[int], Fraction, Fraction | None]:
+    with av.open(str(path)) as file:
+        stream = file.streams.best("video")
+        stamps = sorted(p.pts for p in file.demux(stream) if p.size and p.pts is not None)
+        return stamps, stream.time_base, stream.average_rate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -12,17 +11,19 @@ import pytest
 
 from restore.frames import Chapter
 from restore.media.profiles import Delivery
-from restore.media.writer import CopiedStream, VideoSpec, WriteReport, open_writer
-from restore.time import FrameRange
+from restore.media.writer import VideoSpec, open_writer
+from restore.time import FrameRange, Timecode
 from tests.media_out_clips import BT709, packet_hashes, packet_times, read_back, write_clip
 from tests.media_out_sources import (
     LINES,
     RATE,
+    copy_all,
     decoded_sound,
     make_source,
     ramp,
     sound_samples,
     subtitle_lines,
+    video_times,
 )
 
 MS = Fraction(1, 1000)
@@ -43,25 +44,6 @@ CLIPS = [
     "unordered.mov",
     "video_90.mov",
 ]
-
-
-def copy_all(
-    source: Path, target: Path, times: list[int], unit: Fraction, rate: Fraction | None, **more
-) -> WriteReport:
-    video = VideoSpec(64, 48, unit, BT709, color=BT709, frame_rate=rate, **more.pop("video", {}))
-    profile = "prores422hq" if target.suffix == ".mov" else "h264"
-    speed = None if target.suffix == ".mov" else "ultrafast"
-    writer = open_writer(
-        str(target), Delivery(profile, speed=speed), video, copy_from=str(source), **more
-    )
-    return write_clip(writer, video, times)[1]
-
-
-def video_times(path: Path) -> tuple[list[int], Fraction, Fraction | None]:
-    with av.open(str(path)) as file:
-        stream = file.streams.best("video")
-        stamps = sorted(p.pts for p in file.demux(stream) if p.size and p.pts is not None)
-        return stamps, stream.time_base, stream.average_rate
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -99,145 +81,6 @@ def test_every_stream_of_real_clips_arrives_bit_for_bit(assets, tmp_path, name, 
         slack = max(units[entry.index], grid)
         for a, b in zip(our_times[position], their_times[entry.index], strict=True):
             assert abs(a - b) <= slack
-
-
-def test_mov_text_and_vorbis_are_converted_and_said(assets, tmp_path):
-    clips = assets / "media" / "clips"
-    times, unit, rate = video_times(clips / "nasa_13013.mp4")
-    target = tmp_path / "out.mkv"
-    report = copy_all(clips / "nasa_13013.mp4", target, times, unit, rate)
-    assert [s.outcome for s in report.streams] == [
-        "copied", "copied", "converted", "copied", "converted",
-    ]  # fmt: skip
-    shown = subtitle_lines(clips / "nasa_13013.mp4")
-    assert len(shown) > 2
-    assert [text for _, _, text in subtitle_lines(target)] == [text for _, _, text in shown]
-    times, unit, rate = video_times(clips / "transparent.webm")
-    report = copy_all(clips / "transparent.webm", tmp_path / "out.mov", times, unit, rate)
-    assert report.streams == (
-        CopiedStream(1, "audio", "vorbis", "converted", "converted to PCM of 24 bit",
-                     report.streams[0].packets),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("make", "suffix", "outcome"),
-    [
-        ("subrip", ".mkv", "copied"),
-        ("ass", ".mkv", "copied"),
-        ("subrip", ".mp4", "converted"),
-        ("ass", ".mp4", "converted"),
-        ("subrip", ".mov", "converted"),
-        ("mov_text", ".mp4", "copied"),
-        ("mov_text", ".mkv", "converted"),
-    ],
-)
-def test_text_subtitles_keep_words_and_times(tmp_path, make, suffix, outcome):
-    source = make_source(
-        tmp_path / ("in.mp4" if make == "mov_text" else "in.mkv"), audio=(), subtitles=(make,)
-    )
-    target = tmp_path / f"out{suffix}"
-    report = copy_all(source, target, list(range(50)), Fraction(1, 25), Fraction(25))
-    assert [entry.outcome for entry in report.streams] == [outcome]
-    assert subtitle_lines(target) == LINES
-    with av.open(str(target)) as file:
-        assert file.streams.subtitles[0].language == "fra"
-
-
-@pytest.mark.parametrize(
-    ("codec", "muxer", "suffix", "outcome", "codec_out"),
-    [
-        ("pcm_s16le", "in.mkv", ".mp4", "copied", "pcm_s16le"),
-        ("pcm_u8", "in.mkv", ".mp4", "converted", "alac"),
-        ("flac", "in.mkv", ".mp4", "copied", "flac"),
-        ("flac", "in.mkv", ".mov", "converted", "pcm_s16le"),
-        ("wavpack", "in.mkv", ".mp4", "converted", "alac"),
-        ("pcm_alaw", "in.mov", ".mkv", "converted", "flac"),
-        ("libopus", "in.mkv", ".mov", "converted", "pcm_s24le"),
-    ],
-)
-def test_sound_that_does_not_fit_is_converted_without_moving(
-    tmp_path, codec, muxer, suffix, outcome, codec_out
-):
-    source = make_source(tmp_path / muxer, audio=(codec,), delay_s=Fraction(1, 10))
-    target = tmp_path / f"out{suffix}"
-    report = copy_all(source, target, list(range(50)), Fraction(1, 25), Fraction(25))
-    entry = report.streams[0]
-    assert (entry.type, entry.outcome) == ("audio", outcome)
-    with av.open(str(target)) as file:
-        assert file.streams.audio[0].codec_context.codec.canonical_name == codec_out
-        # QuickTime has the other ISO 639-2 form of the same language.
-        if muxer != "in.mov":  # made without our care for its list of languages
-            assert file.streams.audio[0].language == ("ger" if suffix == ".mov" else "deu")
-    before, after = decoded_sound(source), decoded_sound(target)
-    assert len(before) > RATE
-    # Matroska places packets to 1 ms, so the source itself has seams; the samples follow each
-    # other without one in MP4 and QuickTime, and not one is lost.
-    start = min(after)
-    is_exact = suffix != ".mkv" and codec != "libopus"
-    assert abs(start - RATE // 10) <= (0 if is_exact else 48)
-    if suffix != ".mkv":
-        assert sorted(after) == list(range(start, start + len(after)))
-    assert sound_samples(target) == sound_samples(source)
-    if codec in ("pcm_s16le", "flac"):
-        assert sound_samples(target)[:RATE] == ramp(0, RATE).tolist()
-
-
-def test_opus_goes_into_mp4_as_it_is_and_mp2_too(tmp_path):
-    source = make_source(tmp_path / "in.mkv", audio=("libopus", "mp2"))
-    report = copy_all(source, tmp_path / "o.mp4", list(range(50)), Fraction(1, 25), Fraction(25))
-    assert [entry.outcome for entry in report.streams] == ["copied", "copied"]
-    hashes = packet_hashes(source), packet_hashes(tmp_path / "o.mp4")
-    assert hashes[0][1] == hashes[1][1]
-    assert hashes[0][2] == hashes[1][2]
-
-
-def test_fonts_stay_in_matroska_and_are_said_elsewhere(tmp_path):
-    font = bytes(range(256)) * 9
-    source = make_source(tmp_path / "in.mkv", subtitles=("ass",), attachment=("a.ttf", font))
-    report = copy_all(source, tmp_path / "o.mkv", list(range(50)), Fraction(1, 25), Fraction(25))
-    assert [entry.outcome for entry in report.streams] == ["copied"] * 3
-    with av.open(str(tmp_path / "o.mkv")) as file:
-        kept = [s for s in file.streams if s.type == "attachment"]
-        assert [(s.name, s.mimetype, s.data) for s in kept] == [("a.ttf", "font/ttf", font)]
-    report = copy_all(source, tmp_path / "o.mp4", list(range(50)), Fraction(1, 25), Fraction(25))
-    assert report.streams[-1].outcome == "dropped"
-    assert "attachments" in report.streams[-1].detail
-
-
-def cover_source(path: Path) -> bytes:
-    """An MP4 with a PNG cover; returns the picture."""
-    context = av.CodecContext.create("png", "w")
-    context.width = context.height = 16
-    context.pix_fmt, context.time_base = "rgb24", Fraction(1, 25)
-    picture = bytes(context.encode(av.VideoFrame(16, 16, "rgb24"))[0])
-    with av.open(str(path), "w") as file:
-        video = file.add_stream("libx264", rate=25)
-        video.width = video.height = 64
-        art = file.add_mux_stream("png", width=16, height=16)
-        art.disposition = av.stream.Disposition.attached_pic
-        for number in range(50):
-            frame = av.VideoFrame(64, 64, "yuv420p")
-            frame.pts = number
-            file.mux(video.encode(frame))
-        packet = av.Packet(picture)
-        packet.stream, packet.pts, packet.dts = art, 0, 0
-        packet.time_base = Fraction(1, 25)
-        file.mux(packet)
-        file.mux(video.encode(None))
-    return picture
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_cover_art_stays(tmp_path, suffix):
-    picture = cover_source(tmp_path / "in.mp4")
-    target = tmp_path / f"out{suffix}"
-    report = copy_all(tmp_path / "in.mp4", target, list(range(50)), Fraction(1, 25), Fraction(25))
-    assert [(s.outcome, s.detail) for s in report.streams] == [("copied", "cover art")]
-    with av.open(str(target)) as file:
-        art = [s for s in file.streams if av.stream.Disposition.attached_pic in s.disposition]
-        assert len(art) == 1
-        assert next(bytes(p) for p in file.demux(art[0]) if p.size) == picture
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -366,6 +209,48 @@ def test_a_damaged_source_costs_its_sound_but_not_the_picture(tmp_path):
     report = copy_all(source, tmp_path / "o.mkv", list(range(50)), Fraction(1, 25), Fraction(25))
     assert report.frames == 50
     assert len(read_back(tmp_path / "o.mkv").times_s) == 50
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_broadcast_stream_starts_at_zero_with_sound_and_picture_together(tmp_path, suffix):
+    source = make_source(tmp_path / "in.ts", audio=("aac", "mp2"), start_s=40_000)
+    times, unit, rate = video_times(source)
+    theirs = packet_times(source)
+    start = min(stamps[0] for stamps in theirs.values())
+    assert start > 39_999
+    target = tmp_path / f"out{suffix}"
+    report = copy_all(source, target, times, unit, rate)
+    assert [entry.outcome for entry in report.streams] == ["copied", "copied"]
+    grid = MS if suffix == ".mkv" else Fraction(1, 10**4)
+    for a, b in zip(read_back(target).times_s, times, strict=True):
+        assert abs(a - (b * unit - start)) <= grid
+    ours = packet_times(target)
+    for index in (1, 2):
+        # A sound packet's time is kept to one sample, and to 1 ms in Matroska.
+        assert abs(ours[index][0] - (theirs[index][0] - start)) <= grid
+        assert len(ours[index]) == len(theirs[index])
+    assert packet_hashes(target)[2] == packet_hashes(source)[2]
+    # Only the framing of AAC changes between the two, not a sample.
+    assert sound_samples(target) == sound_samples(source)
+
+
+def test_a_timecode_track_is_written_anew(tmp_path):
+    rate = Fraction(25)
+    video = VideoSpec(
+        64, 48, 1 / rate, BT709, color=BT709, frame_rate=rate,
+        timecode=Timecode.parse("01:00:00:00", rate),
+    )  # fmt: skip
+    source, target = tmp_path / "in.mov", tmp_path / "out.mov"
+    write_clip(open_writer(str(source), Delivery("prores422hq"), video), video, range(9))
+    video = replace(video, timecode=Timecode.parse("01:00:00:03", rate))
+    writer = open_writer(
+        str(target), Delivery("prores422hq"), video, copy_from=str(source), range=FrameRange(3, 9)
+    )
+    _, report = write_clip(writer, video, range(3, 9))
+    assert [(entry.type, entry.outcome) for entry in report.streams] == [("data", "converted")]
+    assert read_back(target).video_metadata["timecode"] == "01:00:00:03"
+    with av.open(str(target)) as file:
+        assert [stream.type for stream in file.streams] == ["video", "data"]
 
 
 def test_streams_are_named_where_the_output_has_no_place_for_them(assets, tmp_path):

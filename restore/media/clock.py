@@ -52,7 +52,11 @@ class OutputClock:
         video: the clip.
         unit: time base of the output in seconds.
         grid: what the container rounds to, in seconds; None where it keeps ``unit``.
-        rebase: the first frame goes to time 0 (a cut); else times stay as they are.
+        rebase: the first frame goes to time 0 (a cut); else ``origin_s`` does.
+
+    Attributes:
+        origin_s: what becomes time 0, in seconds of source time.
+        end_s: where the last frame ends, in seconds of source time.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class OutputClock:
         """
         time_s = frame.pts * frame.time_base
         if self._last_s is None:
-            self.origin_s = time_s if self._rebase else Fraction(0)
+            self.origin_s = time_s if self._rebase else self.origin_s
         elif time_s <= self._last_s:
             raise InvalidInput(
                 f"frame {frame.index} at {time_s} s after one at {self._last_s} s",

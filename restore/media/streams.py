@@ -23,9 +23,10 @@ from restore.media.tracks import CopiedTrack, Cut, Track
 if TYPE_CHECKING:
     from restore.media.tracks import AnyPacket
 
-__all__ = ["StreamCopier"]
+__all__ = ["StreamCopier", "starts_anywhere"]
 
 _COVER_NAMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
 # QuickTime's list of languages mixes the two forms of ISO 639-2; FFmpeg matches it by letter.
 _QUICKTIME_LANGUAGES = {
     "alb": "alb", "cze": "ces", "deu": "ger", "ell": "gre", "fre": "fra", "isl": "ice",
@@ -81,7 +82,8 @@ class StreamCopier:
         elif Disposition.attached_pic in stream.disposition:
             self._add_cover(stream)
         elif stream.type == "data" and _is_timecode(stream):
-            return  # the writer makes a timecode track of its own
+            text = "the timecode is written anew, for the first frame of this file"
+            self._fixed.append(self._entry(stream, "converted", text))
         elif _holds(self._muxer, stream):
             target = self._output.add_stream_from_template(stream, opaque=True)
             _describe(stream, target)
@@ -146,6 +148,21 @@ class StreamCopier:
     def time_bases(self) -> list[Fraction]:
         """Units of the streams that are written."""
         return [unit for track in self._tracks.values() if (unit := track.time_base())]
+
+    def first_s(self) -> Fraction:
+        """What becomes time 0 of a whole copy: 0, or where a broadcast stream happens to begin.
+
+        MPEG streams count from an arbitrary time, often hours; keeping it would put an empty
+        stretch of that length before the film.
+        """
+        if not starts_anywhere(self._source.format.name):
+            return Fraction(0)
+        firsts = [
+            stream.start_time * stream.time_base
+            for stream in self._source.streams
+            if stream.start_time is not None and stream.time_base
+        ]
+        return min(firsts, default=Fraction(0))
 
     def start(self, origin_s: Fraction) -> None:
         """Say which time of the source becomes 0."""
@@ -228,6 +245,14 @@ def _codec(stream: Stream) -> str:
     if context is not None:
         return str(context.codec.canonical_name)
     return stream.name or ""
+
+
+def starts_anywhere(container: str) -> bool:
+    """Whether a demuxer's times begin at no time in particular (MPEG-TS, MPEG-PS, Ogg)."""
+    try:
+        return bool(av.ContainerFormat(container, "r").flags & _TS_DISCONT)
+    except ValueError:
+        return False
 
 
 def _detail(track: Track) -> str:

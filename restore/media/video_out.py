@@ -46,7 +46,8 @@ class ContainerWriter(ClipWriter):
         delivery: profile and departures from it.
         video: the video.
         copier: makes the copier of the source's other streams for an output, or None.
-        cut: frames of the source where only part is written; time starts at the first of them.
+        cut: frames of the source where only part is written.
+        rebase: time starts at the first frame; else at the copied streams' first time.
         overwrite: replace an existing file.
         metadata: tags on top of the source's.
 
@@ -64,6 +65,7 @@ class ContainerWriter(ClipWriter):
         *,
         copier: Callable[[OutputContainer], StreamCopier] | None,
         cut: FrameRange | None,
+        rebase: bool,
         overwrite: bool,
         metadata: Mapping[str, str],
     ) -> None:
@@ -86,7 +88,7 @@ class ContainerWriter(ClipWriter):
             video,
             track_time_base(video),
             grid=_MATROSKA_UNIT if is_matroska else None,
-            rebase=cut is not None,
+            rebase=rebase,
         )
         self._path = AtomicPath(destination, overwrite=overwrite)
         try:
@@ -106,6 +108,7 @@ class ContainerWriter(ClipWriter):
         self._encoder = FrameEncoder(self._stream.codec_context, delivery, self.pixel_format, tags)
         if copier is not None:
             self._copier = copier(self._output)
+            self._clock.origin_s = self._copier.first_s()
 
     def write(self, frame: RawFrame) -> None:
         """Encode one frame and mux what is ready, with the sound that belongs before it."""

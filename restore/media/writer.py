@@ -13,7 +13,7 @@ from restore.media.master import ClipWriter, CopiedStream, VideoSpec, WriteRepor
 from restore.media.open import open_media
 from restore.media.profiles import Delivery, DeliveryProfile
 from restore.media.sequence_out import SequenceWriter
-from restore.media.streams import StreamCopier
+from restore.media.streams import StreamCopier, starts_anywhere
 from restore.media.video_out import ContainerWriter
 from restore.media.y4m_out import Y4mWriter
 from restore.time import FrameRange
@@ -69,12 +69,16 @@ def open_writer(
             streams=lost,
             overwrite=overwrite,
         )
+    copier = _copier(copy_from, source, range)
+    cut = None if range is None or range.is_whole else range
+    is_alone = copier is None and source is not None and starts_anywhere(source.container)
     return ContainerWriter(
         destination,
         delivery,
         video,
-        copier=_copier(copy_from, source, range),
-        cut=None if range is None or range.is_whole else range,
+        copier=copier,
+        cut=cut,
+        rebase=cut is not None or is_alone,
         overwrite=overwrite,
         metadata=metadata or {},
     )
