@@ -151,11 +151,11 @@ def _quantised(
     if fmt.is_float:
         return values.contiguous()
     scale, offset = _scale_and_offset(fmt, full, is_chroma=is_chroma)
-    codes = values * scale + offset
+    codes = values.mul(scale).add_(offset)
     if fmt.depth_bits <= 8:
         pattern = _dither_pattern(values.shape[-2], values.shape[-1], number)
-        codes = codes + torch.from_numpy(pattern).to(codes.device)
-    codes = codes.round().clamp(0, (1 << fmt.depth_bits) - 1)
+        codes.add_(torch.from_numpy(pattern).to(codes.device))
+    codes.round_().clamp_(0, (1 << fmt.depth_bits) - 1)
     return codes.to(torch.uint8) if fmt.depth_bits <= 8 else codes.to(torch.int32).to(torch.uint16)
 
 
@@ -217,6 +217,6 @@ def _mix(matrix: Tensor, planes: Tensor) -> Tensor:
         row = planes[0] * weights[0]
         for weight, plane in zip(weights[1:], planes[1:], strict=True):
             if weight:
-                row = row + plane * weight
+                row.add_(plane, alpha=weight)
         rows.append(row)
     return torch.stack(rows)
