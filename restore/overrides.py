@@ -27,7 +27,7 @@ class Overrides:
         model: network of the upscale stage.
         deartifact_model: network of the de-artifact stage; ``none`` drops the stage.
         denoise_strength: 0..1, for realesr-general-x4v3, which is taken where no model is named.
-        quality: ``fast``, ``good`` or ``best``.
+        quality: ``fast`` or ``best``.
         codec: delivery profile; another than the recipe's starts from that profile's defaults.
         crf: constant rate factor.
         speed: encoder speed.

@@ -161,3 +161,8 @@ def test_pulling_from_a_mirror(cli, assets, tmp_path, monkeypatch):
     done = json.loads(told.stdout.splitlines()[-1])
     facts = done["stages"][-1]["facts"]
     assert facts["sha256"].count("+") == 1  # both networks went in
+    best = cli("run", clip, "-o", tmp_path / "best.mp4", "--quality", "best")
+    assert best.exit_code == 0, best.output
+    assert "then upscale (realesr-general-x4v3)" in best.stderr
+    assert "realesr-general-x4v3 (Compact, BSD-3-Clause) was taken" in best.stderr
+    assert "`restore models pull " in best.stderr  # what another would change
