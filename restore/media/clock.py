@@ -114,5 +114,5 @@ class OutputClock:
         self._warned = True
         text = f"frame times are rounded to {grid} s, the finest that this container holds"
         if self._grid is not None and self._frame_s is not None and not self._video.is_vfr:
-            text += f"; the exact rate {self._video.frame_rate} is recorded beside them"
+            text += f"; the rate {self._video.frame_rate} is recorded beside them"
         self.warnings.append(text)
