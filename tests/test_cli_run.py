@@ -214,12 +214,12 @@ def test_what_has_the_name_stays_without_overwrite(cli, material, tmp_path):
 
 def test_tiles_and_memory_reach_the_engine(cli, material, tiny, tmp_path):
     result = cli(
-        "run", material / "clip.mp4", "-o", tmp_path / "o.mp4", *tiny, "--tile", "32",
+        "run", material / "clip.mp4", "-o", tmp_path / "o.mp4", *tiny, "--tile", "96",
         "--memory", "64MiB", "--batch", "2", "--range", ":2", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     (plan,) = of_kind(events(result.stdout), "plan")
-    assert "tiles of 32 px, batch 2" in plan["stages"][0]["layout"]
+    assert "tiles of 96 px, batch 2" in plan["stages"][0]["layout"]
 
 
 def test_a_batch_goes_on_after_a_bad_input(cli, material, tmp_path):
