@@ -292,6 +292,7 @@ class Frame:
         color: colour of the source samples; primaries and transfer hold for ``data`` too.
         index: source frame number that it derives from.
         alpha: ``[1, h, w]`` float32 0..1, or None.
+        shot: number of the shot that it belongs to; windows and statistics never reach across.
         duration: in ``time_base`` units; None where unknown.
     """
 
@@ -302,6 +303,7 @@ class Frame:
     index: int
     alpha: Tensor | None = None
     duration: int | None = None
+    shot: int = 0
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.data.shape[0] != 3:

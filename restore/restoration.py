@@ -15,7 +15,7 @@ from restore.engine.device import choose_device
 from restore.engine.layout import Layout, choose_layout
 from restore.engine.run import RunReport, pipeline_labels, run
 from restore.engine.settings import CancelToken, EngineSettings, Progress
-from restore.engine.stage import Stage
+from restore.engine.stage import AnyStage, Stage, StreamStage
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo
 from restore.media.master import VideoSpec, WriteReport
@@ -106,7 +106,7 @@ class JobPlan:
     frames: int | None
     stages: tuple[StagePlan, ...]
     memory_bytes: int
-    pipeline: tuple[Stage, ...]
+    pipeline: tuple[AnyStage, ...]
     notes: tuple[str, ...]
     reader: ClipReader | None = None
 
@@ -173,9 +173,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
         size = stages[-1].output_px
     delivery = _delivery(job, info)
-    rate = 1
-    for stage in pipeline:
-        rate *= stage.spec.rate
+    rate = _rate(pipeline)
     video = _video(job, info, size, rate)
     frames = _expected_frames(info, job.range)
     most = max((stage.memory_bytes for stage in stages), default=0)
@@ -184,7 +182,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         source=info,
         delivery=delivery,
         video=video,
-        frames=None if frames is None else frames * rate,
+        frames=None if frames is None or rate is None else round(frames * rate),
         stages=tuple(stages),
         memory_bytes=most + 2 * job.settings.queue_bytes,
         pipeline=pipeline,
@@ -260,13 +258,24 @@ def metadata_of(plan: JobPlan) -> dict[str, str]:
     return {"restore": json.dumps(record, sort_keys=True)}
 
 
-def _build(job: Job) -> tuple[Stage, ...]:
+def _rate(pipeline: tuple[AnyStage, ...]) -> Fraction | None:
+    """Frames out for each frame in; None where a stage leaves that to the clip."""
+    rate = Fraction(1)
+    for stage in pipeline:
+        if stage.spec.rate is None:
+            return None
+        rate *= stage.spec.rate
+    return rate
+
+
+def _build(job: Job) -> tuple[AnyStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
     stages = [build_stage(step.stage, step.settings, job.context) for step in recipe.steps]
     reached = Fraction(1)
     for stage in stages:
-        reached *= stage.spec.scale
+        if isinstance(stage, Stage):
+            reached *= stage.spec.scale
     if recipe.scale is not None and reached != recipe.scale:
         settings = {"scale": recipe.scale / reached}
         stages.append(build_stage("resize", settings, job.context))
@@ -274,7 +283,7 @@ def _build(job: Job) -> tuple[Stage, ...]:
 
 
 def _plan_stage(
-    stage: Stage,
+    stage: AnyStage,
     label: str,
     settings: EngineSettings,
     device: torch.device,
@@ -283,6 +292,10 @@ def _plan_stage(
     measure: bool,
 ) -> StagePlan:
     width, height = size
+    if isinstance(stage, StreamStage):
+        held = (stage.spec.delay + 1) * width * height * 3 * 4
+        facts = dict(stage.facts())
+        return StagePlan(label, size, size, "stream", "whole frames", held, None, facts)
     layout = choose_layout(stage, settings, device, height, width)
     grid = layout.grid(stage.spec, height, width)
     spec = stage.spec
@@ -341,7 +354,7 @@ def _delivery(job: Job, info: ClipInfo) -> Delivery:
         ) from error
 
 
-def _video(job: Job, info: ClipInfo, size: tuple[int, int], rate: int) -> VideoSpec:
+def _video(job: Job, info: ClipInfo, size: tuple[int, int], rate: Fraction | None) -> VideoSpec:
     frame_rate = job.rate or info.frame_rate
     timecode = info.timecode
     if timecode is not None and job.range.start:
@@ -350,13 +363,14 @@ def _video(job: Job, info: ClipInfo, size: tuple[int, int], rate: int) -> VideoS
         width_px=size[0],
         height_px=size[1],
         sample_aspect_ratio=info.upright_sar,
-        frame_rate=None if frame_rate is None else frame_rate * rate,
-        time_base=info.time_base / rate,
+        frame_rate=None if frame_rate is None or rate is None else frame_rate * rate,
+        # Whole rates only make times finer; a stage that leaves frames out keeps their times.
+        time_base=info.time_base / max(1, rate.numerator if rate is not None else 1),
         color=info.color,
         color_used=info.resolved_color,
         timecode=timecode,
         has_alpha=_has_alpha(info.pixel_format),
-        is_vfr=info.is_vfr,
+        is_vfr=info.is_vfr if rate is not None else True,
         metadata=info.metadata,
         chapters=info.chapters,
     )

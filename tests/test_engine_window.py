@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restore.engine.window import windows
+from restore.engine.window import marked_shots, windows
 from tests.engine_stages import frame
 
 PLAIN = [frame(n, 1, 1) for n in range(40)]
@@ -14,7 +14,7 @@ PLAIN = [frame(n, 1, 1) for n in range(40)]
     cuts=st.sets(st.integers(0, 21)),
 )
 def test_every_frame_is_a_centre_once_and_no_window_crosses_a_cut(count, past, future, cuts):
-    got = list(windows(PLAIN[:count], past, future, cuts))
+    got = list(windows(marked_shots(PLAIN[:count], cuts), past, future))
     assert [window[past].index for window in got] == list(range(count))
     starts = sorted({0, *cuts})
     for window in got:
@@ -42,5 +42,5 @@ def test_windows_are_lazy_and_hold_no_more_than_they_need():
 
 def test_several_frames_of_one_source_index_stay_in_their_shot():
     doubled = [frame(n // 2, 1, 1, pts=n) for n in range(8)]
-    got = list(windows(doubled, 1, 1, {2}))
+    got = list(windows(marked_shots(doubled, {2}), 1, 1))
     assert [[f.pts for f in window] for window in got[3:5]] == [[2, 3, 3], [4, 4, 5]]

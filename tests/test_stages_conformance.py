@@ -15,13 +15,15 @@ from restore.engine.stage import Stage, Tiling
 from restore.engine.tiles import plan_grid, smallest_tile_px
 from restore.errors import Cancelled, InvalidInput
 from restore.models.store import ModelStore
-from restore.stages import STAGES, StageContext, build_stage, check_settings
+from restore.stages import STAGES, StageContext, build_stage, check_settings, stage_class
 from tests.engine_stages import frame
 from tests.networks import NETWORKS, save_network, seeded_network
 
 # Each stage as it is by default, and each stage that runs a network with each kind of network.
 BY_SCALE = {name: ("deartifact" if name in ("omnisr", "dncnn") else "upscale") for name in NETWORKS}
-CASES = [(name, "") for name in STAGES] + [(stage, net) for net, stage in BY_SCALE.items()]
+STREAMS = [name for name in STAGES if hasattr(stage_class(name), "stream")]
+CASES = [(name, "") for name in STAGES if name not in STREAMS]
+CASES += [(stage, net) for net, stage in BY_SCALE.items()]
 CPU = EngineSettings("cpu", batch=1, tile_px=0)
 
 

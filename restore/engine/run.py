@@ -14,9 +14,12 @@ from restore.color import ColorSpec
 from restore.engine.device import choose_device, tune_host
 from restore.engine.pixels import from_frame, to_frame
 from restore.engine.queue import ByteQueue
-from restore.engine.runner import StageReport, StageRunner
+from restore.engine.report import StageReport
+from restore.engine.runner import StageRunner
 from restore.engine.settings import CancelToken, EngineSettings, Progress
-from restore.engine.stage import Stage
+from restore.engine.stage import AnyStage, StreamStage
+from restore.engine.stream import StreamRunner
+from restore.engine.window import marked_shots
 from restore.frames import Frame, PixelFormat, RawFrame
 
 __all__ = ["FrameSink", "RunReport", "pipeline_labels", "process", "run"]
@@ -56,7 +59,7 @@ class RunReport:
     stages: tuple[StageReport, ...]
 
 
-def pipeline_labels(stages: Sequence[Stage]) -> tuple[str, ...]:
+def pipeline_labels(stages: Sequence[AnyStage]) -> tuple[str, ...]:
     """Unique names in order: a stage used again gets a number (``resize``, ``resize-2``)."""
     seen: dict[str, int] = {}
     labels = []
@@ -69,19 +72,19 @@ def pipeline_labels(stages: Sequence[Stage]) -> tuple[str, ...]:
 
 def process(
     frames: Iterable[Frame],
-    stages: Sequence[Stage],
+    stages: Sequence[AnyStage],
     settings: EngineSettings,
     cancel: CancelToken | None = None,
 ) -> Iterator[Frame]:
     """Pull frames through a chain of stages, lazily and in this thread."""
     runners = _runners(stages, settings, choose_device(settings.device), cancel or CancelToken())
-    return _chained(frames, runners)
+    return _chained(marked_shots(frames, settings.cuts) if settings.cuts else frames, runners)
 
 
 def run(
     source: Iterable[RawFrame],
     sink: FrameSink,
-    stages: Sequence[Stage],
+    stages: Sequence[AnyStage],
     settings: EngineSettings,
     *,
     rotation_deg: int = 0,
@@ -123,7 +126,7 @@ def run(
 
     encoder = _Encoder(sink, settings.queue_bytes, after_each)
     try:
-        for frame in _chained(decoder.frames(), runners):
+        for frame in _chained(marked_shots(decoder.frames(), settings.cuts), runners):
             cancel.check()
             if not encoder.queue.put(frame):
                 break
@@ -141,17 +144,21 @@ def run(
     )
 
 
+_Runner = StageRunner | StreamRunner
+
+
 def _runners(
-    stages: Sequence[Stage], settings: EngineSettings, device: torch.device, cancel: CancelToken
-) -> list[StageRunner]:
-    labels = pipeline_labels(stages)
+    stages: Sequence[AnyStage], settings: EngineSettings, device: torch.device, cancel: CancelToken
+) -> list[_Runner]:
     return [
-        StageRunner(stage, label, settings, device, cancel)
-        for stage, label in zip(stages, labels, strict=True)
+        StreamRunner(stage, label, cancel)
+        if isinstance(stage, StreamStage)
+        else StageRunner(stage, label, settings, device, cancel)
+        for stage, label in zip(stages, pipeline_labels(stages), strict=True)
     ]
 
 
-def _chained(frames: Iterable[Frame], runners: Sequence[StageRunner]) -> Iterator[Frame]:
+def _chained(frames: Iterable[Frame], runners: Sequence[_Runner]) -> Iterator[Frame]:
     stream = iter(frames)
     for runner in runners:
         stream = runner.stream(stream)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from itertools import islice, product
 
 import torch
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.engine.layout import Layout, choose_layout, is_out_of_memory, next_rung
+from restore.engine.report import LadderStep, StageReport
 from restore.engine.seeds import seed_for
 from restore.engine.settings import CancelToken, EngineSettings
 from restore.engine.space import from_space, to_space
@@ -22,49 +22,7 @@ from restore.engine.window import windows
 from restore.errors import InvalidInput, OutOfMemory
 from restore.frames import Frame, FrameBatch
 
-__all__ = ["LadderStep", "StageReport", "StageRunner"]
-
-
-@dataclass(frozen=True)
-class LadderStep:
-    """One step down after memory ran out.
-
-    Attributes:
-        frame: source index of the first frame it holds for.
-        before: layout that ran out.
-        after: layout used from there on.
-        cause: the allocator's words.
-    """
-
-    frame: int
-    before: str
-    after: str
-    cause: str
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """What a stage did in a run.
-
-    Attributes:
-        stage: label in the pipeline.
-        facts: the stage's own words: models, hashes, settings.
-        layout: device, number format, tiles and batch at the end.
-        grid: the tile grid at the end.
-        tiling: how tiles relate to the whole frame.
-        frames: frames given out.
-        elapsed_s: time spent in the stage's code.
-        ladder: steps taken for lack of memory.
-    """
-
-    stage: str
-    facts: Mapping[str, str]
-    layout: str
-    grid: str
-    tiling: str
-    frames: int
-    elapsed_s: float
-    ladder: tuple[LadderStep, ...]
+__all__ = ["StageRunner"]
 
 
 class StageRunner:
@@ -101,7 +59,7 @@ class StageRunner:
     def stream(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Give the stage's output frames in order, taking input as far as it is needed."""
         spec = self.stage.spec
-        source = windows(frames, spec.radius_past, spec.radius_future, self._settings.cuts)
+        source = windows(frames, spec.radius_past, spec.radius_future)
         first = next(source, None)
         if first is None:
             return
@@ -264,6 +222,7 @@ class StageRunner:
                 color=center.color,
                 index=center.index,
                 alpha=alpha,
+                shot=center.shot,
                 duration=step if spec.rate > 1 else center.duration,
             )
             for n in range(spec.rate)

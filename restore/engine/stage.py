@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from restore.engine.space import WorkingSpace
 from restore.errors import InvalidInput
+from restore.frames import Frame
 
-__all__ = ["Stage", "StageSpec", "Tiling"]
+__all__ = ["AnyStage", "Stage", "StageSpec", "StreamSpec", "StreamStage", "Tiling"]
 
 
 class Tiling(Enum):
@@ -116,3 +117,50 @@ class Stage(Protocol):
             ``[N, C, h * scale, w * scale]`` float32; ``[N * rate, ...]``, each window's frames in
             turn, where the rate is above 1.
         """
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """The facts of a stage that works on the stream itself.
+
+    Attributes:
+        name: the stage's name in recipes and reports.
+        delay: frames that it holds back at most before the first comes out.
+        rate: frames given for each frame taken; None where the clip decides.
+        deterministic: the same input and settings give the same frames.
+    """
+
+    name: str
+    delay: int = 0
+    rate: Fraction | None = Fraction(1)
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.delay < 0 or (self.rate is not None and self.rate <= 0):
+            raise InvalidInput(f"stage {self.name!r} declares {self}", "delay >= 0 and rate > 0")
+
+
+@runtime_checkable
+class StreamStage(Protocol):
+    """A stage that looks at the order of frames: finds shots, drops repeats, separates fields.
+
+    It may mark, leave out, add or retime frames and change their pixels, but not their size. It
+    holds back ``spec.delay`` frames at most, whatever the clip's length.
+    """
+
+    @property
+    def spec(self) -> StreamSpec:
+        """Facts; constant over the life of the stage."""
+
+    def facts(self) -> Mapping[str, str]:
+        """What belongs into a report; after the run, what was found."""
+
+    def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Pull frames and give frames, in presentation order.
+
+        Args:
+            frames: as the stage before gives them, on the engine's device.
+        """
+
+
+AnyStage = Stage | StreamStage

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from itertools import groupby
 
 from restore.frames import Frame
 
-__all__ = ["windows"]
+__all__ = ["marked_shots", "windows"]
 
 
-def windows(
-    frames: Iterable[Frame], past: int, future: int, cuts: Collection[int] = ()
-) -> Iterator[tuple[Frame, ...]]:
+def marked_shots(frames: Iterable[Frame], cuts: Collection[int]) -> Iterator[Frame]:
+    """Number the shots of frames as they come from a source.
+
+    Args:
+        frames: with rising source indices.
+        cuts: source indices of frames that begin a shot; 0 need not be among them.
+    """
+    starts = sorted(set(cuts) - {0})
+    for frame in frames:
+        yield replace(frame, shot=bisect_right(starts, frame.index))
+
+
+def windows(frames: Iterable[Frame], past: int, future: int) -> Iterator[tuple[Frame, ...]]:
     """Give each frame with its neighbours, in order, holding ``past + 1 + future`` frames at most.
 
     At the ends of a shot the nearest frame of the same shot stands in for the missing neighbours.
@@ -21,35 +34,12 @@ def windows(
         frames: in presentation order.
         past: frames before the centre.
         future: frames after the centre.
-        cuts: source indices of frames that begin a shot.
 
     Yields:
         ``past + 1 + future`` frames, the centre at position ``past``.
     """
-    for shot in _shots(frames, cuts):
+    for _, shot in groupby(frames, key=lambda frame: frame.shot):
         yield from _within(shot, past, future)
-
-
-def _shots(frames: Iterable[Frame], cuts: Collection[int]) -> Iterator[Iterator[Frame]]:
-    source = iter(frames)
-    pending = next(source, None)
-    while pending is not None:
-        first: Frame = pending
-        pending = None
-
-        def shot(first: Frame = first) -> Iterator[Frame]:
-            nonlocal pending
-            yield first
-            previous = first.index
-            for frame in source:
-                # Stages that change the rate give several frames of one source index.
-                if frame.index in cuts and frame.index != previous:
-                    pending = frame
-                    return
-                previous = frame.index
-                yield frame
-
-        yield shot()
 
 
 def _within(shot: Iterator[Frame], past: int, future: int) -> Iterator[tuple[Frame, ...]]:

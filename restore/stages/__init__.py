@@ -13,7 +13,7 @@ from restore.errors import InvalidInput
 from restore.models.store import ModelStore
 
 if TYPE_CHECKING:
-    from restore.engine.stage import Stage
+    from restore.engine.stage import AnyStage
 
 __all__ = ["STAGES", "StageContext", "build_stage", "check_settings", "stage_class"]
 
@@ -76,7 +76,7 @@ def check_settings(name: str, settings: Mapping[str, object]) -> BaseModel:
         ) from error
 
 
-def build_stage(name: str, settings: Mapping[str, object], context: StageContext) -> Stage:
+def build_stage(name: str, settings: Mapping[str, object], context: StageContext) -> AnyStage:
     """Make a stage ready to run.
 
     Raises:
@@ -84,5 +84,5 @@ def build_stage(name: str, settings: Mapping[str, object], context: StageContext
         ModelError: its model is missing or unfit.
     """
     built: Any = stage_class(name).build(check_settings(name, settings), context)
-    stage: Stage = built
+    stage: AnyStage = built
     return stage
