@@ -598,6 +598,15 @@ def test_pt_is_refused_by_name(tmp_path: Path) -> None:
         _store(tmp_path, _entry(_weights())).import_file(path, "x")
 
 
+def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    content = _weights()
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    (tmp_path / "store").write_text("a file where the folder should be")
+    with pytest.raises(ModelError, match="RESTORE_MODEL_DIR"):
+        _store(tmp_path, _entry(content)).import_file(path)
+
+
 # --- verify ------------------------------------------------------------------------------------
 
 
@@ -740,6 +749,25 @@ def test_fast_takes_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert choice.name == "small"
     assert "--quality best` would take middle" in choice.reason
     assert store.pull("small").path == paths[0]
+
+
+def test_what_ships_verifies_runs_and_is_the_default(tmp_path: Path) -> None:
+    import torch
+
+    from restore.models.load import load_model
+
+    store = ModelStore(tmp_path / "empty")
+    shipped = [entry for entry in store.catalog if entry.embedded]
+    assert {(e.role, e.scale) for e in shipped} >= {("deartifact", 1), ("upscale", 4)}
+    for entry in shipped:
+        assert store.verify([entry.name])[0].state == "embedded"
+        model = load_model(entry.name, store=store)
+        assert model.tiling == "exact"
+        out = model(torch.full((1, 3, 12, 20), 0.5))
+        assert out.shape == (1, 3, 12 * entry.scale, 20 * entry.scale)
+    for role, scale in (("deartifact", 1), ("upscale", 4)):
+        for quality in ("fast", "best"):
+            assert choose_model(role, scale, store, quality).entry.embedded
 
 
 # --- published weights -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def pull(store: ModelStore, entry: ModelEntry, tell: Tell) -> StoredModel:
     with locked(_lock_path(store, entry.name)):
         if store.has(entry.name):
             here = store.get(entry.name)
-            if sha256_file(here.path) == here.sha256:
+            if sha256_file(here.path, fresh=True) == here.sha256:
                 return here
         for file in entry.files:
             mirrored = _in_mirror(store, entry, file, tell)

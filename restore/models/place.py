@@ -96,7 +96,7 @@ def _trouble(model: LoadedModel, descriptor: Any, where: torch.device, dtype: st
     """Says what is wrong with a network in half precision, or nothing."""
     import torch
 
-    side_px = max(32, model.minimum_px)
+    side_px = max(16, model.minimum_px)
     side_px = -(-side_px // model.multiple_of) * model.multiple_of
     ramp = torch.linspace(0, 1, side_px, device=where, dtype=getattr(torch, dtype))
     sample = ramp.expand(1, model.in_channels, side_px, side_px).contiguous()

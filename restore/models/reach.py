@@ -25,7 +25,7 @@ Tiling = Literal["exact", "approximate", "never"]
 
 APPROXIMATE_HALO_PX = 32
 _LARGEST_CANVAS_PX = 4096
-_PROBE_PX = 32
+_PROBE_PX = 16
 
 # Operations whose result at a place depends on its surroundings only, in a way that does not
 # depend on the content. Attention, sampling at computed places, statistics over the picture and
@@ -102,10 +102,13 @@ def measure_reach(
     """
     align_px = math.lcm(multiple_of, _window_px(model))
     side_px = _round_up(max(_PROBE_PX, minimum_px), align_px)
-    ops, flops = _trace(run, channels, side_px)
-    flops_per_px = flops / side_px**2
+    one_by_one = False
+    try:
+        ops, flops_per_px = _trace(run, (2, channels, side_px, side_px))
+    except UnsupportedModel:
+        ops, flops_per_px = _trace(run, (1, channels, side_px, side_px))
+        one_by_one = True
     strangers = sorted(ops - _LOCAL_OPS)
-    one_by_one = not _takes_two(run, channels, side_px)
     computes_places = bool(ops & _COORDINATE_OPS)
     loose = partial(
         _loose,
@@ -165,8 +168,10 @@ def _window_px(model: nn.Module) -> int:
     return window if isinstance(window, int) and window > 0 else 1
 
 
-def _trace(run: Callable[[Tensor], Tensor], channels: int, side_px: int) -> tuple[set[str], float]:
-    """Returns the names of the operations of one forward pass, and its floating-point work."""
+def _trace(
+    run: Callable[[Tensor], Tensor], shape: tuple[int, int, int, int]
+) -> tuple[set[str], float]:
+    """Returns the names of the operations of one forward pass, and its work for one pixel."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import FlopCounterMode
@@ -185,26 +190,17 @@ def _trace(run: Callable[[Tensor], Tensor], channels: int, side_px: int) -> tupl
             return func(*args, **(kwargs or {}))
 
     recorder = Recorder()  # type: ignore[no-untyped-call]
-    sample = torch.full((1, channels, side_px, side_px), 0.5)
+    n, channels, height, width = shape
+    sample = torch.full(shape, 0.5)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter, recorder:
             run(sample)
     except Exception as error:
         raise UnsupportedModel(
-            f"the network failed on a picture of {side_px} x {side_px} px: {error}",
+            f"the network failed on {n} picture(s) of {width} x {height} px: {error}",
             f"a network that takes {channels} channels of values in [0, 1]",
         ) from error
-    return names, float(counter.get_total_flops())
-
-
-def _takes_two(run: Callable[[Tensor], Tensor], channels: int, side_px: int) -> bool:
-    import torch
-
-    try:
-        run(torch.full((2, channels, side_px, side_px), 0.5))
-    except RuntimeError:
-        return False
-    return True
+    return names, counter.get_total_flops() / (n * height * width)
 
 
 def _influence(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -203,7 +204,8 @@ class ModelStore:
     def names(self) -> tuple[str, ...]:
         """Returns the names of the catalogue, then those of the user's own models."""
         known = [entry.name for entry in self.catalog]
-        own = sorted(p.stem for p in self.root.glob("*.safetensors") if not p.name.startswith("."))
+        stems = (path.stem for path in self.root.glob("*.safetensors"))
+        own = sorted(stem for stem in stems if _CUSTOM_NAME.fullmatch(stem))
         return (*known, *(name for name in own if self.catalog.find(name) is None))
 
     def list(self) -> tuple[ModelStatus, ...]:
@@ -262,7 +264,8 @@ class ModelStore:
         """
         from restore.models.arrive import pull
 
-        return pull(self, self.catalog.get(name), report or (lambda _: None))
+        with self._writable():
+            return pull(self, self.catalog.get(name), report or (lambda _: None))
 
     def import_file(
         self,
@@ -296,7 +299,21 @@ class ModelStore:
                 f"{name!r} cannot be a model's name",
                 "1 to 100 letters, digits, dots, dashes, plus signs and underscores",
             )
-        return import_file(self, path, name, role=role, licence=licence, attribution=attribution)
+        with self._writable():
+            return import_file(
+                self, path, name, role=role, licence=licence, attribution=attribution
+            )
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ModelError(
+                f"the model store {self.root} or a file for it cannot be used: {error}",
+                "a readable file, and a folder that can be written to with room in it",
+                "Name another folder in RESTORE_MODEL_DIR.",
+            ) from error
 
 
 def record_of(
