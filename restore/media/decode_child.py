@@ -26,6 +26,7 @@ from restore.time import FrameRange
 __all__ = ["decode_job", "probe_job"]
 
 _COMPLAINTS_KEPT = 3
+_LOGGED_AHEAD = 32
 
 
 @dataclass
@@ -78,6 +79,7 @@ class _Delivery:
         self._size = (info.width_px, info.height_px)
         self._bad: list[_Bad] = []
         self._complaints: list[str] = []
+        self._complained_at = 0
         self.index = 0
 
     def skip_to(self, pictures: Iterator[Decoded]) -> None:
@@ -100,7 +102,7 @@ class _Delivery:
                 self.index += 1
         except Damage as problem:
             stopped = str(problem)
-            self._mark(self.index, self._expected(), stopped)
+            self._mark(self.index, self._expected(), stopped, is_lost=True)
         self._finish(cut_short=bool(stopped))
 
     def _expected(self) -> int:
@@ -124,13 +126,22 @@ class _Delivery:
             self._mark(self.index, self.index + 1, why)
         elif picture.complaints:
             self._complain(picture.complaints[0])
+        self._fail_if_strict(at_end=False)
 
     def _complain(self, text: str) -> None:
         """Keep the first few complaints that name no frame for certain."""
-        if self._strict and self.index in self._wanted:
-            raise self._strict_error(f"around frame {self.index} the decoder complained: {text}")
+        if self.index not in self._wanted:
+            return
+        if not self._complaints:
+            self._complained_at = self.index
         if len(self._complaints) < _COMPLAINTS_KEPT:
             self._complaints.append(f"around frame {self.index} the decoder complained: {text}")
+
+    def _fail_if_strict(self, *, at_end: bool) -> None:
+        """Give decoder threads, which log ahead, time to name the frame before failing."""
+        due = at_end or self.index > self._complained_at + _LOGGED_AHEAD
+        if self._strict and self._complaints and due:
+            raise self._strict_error(self._complaints[0])
 
     def _deliver(self, ring: _Ring, picture: Decoded) -> None:
         frame = picture.frame
@@ -144,13 +155,13 @@ class _Delivery:
             {"t": "frame", "slot": number, "index": self.index, "pts": pts, "duration": duration}
         )
 
-    def _mark(self, start: int, stop: int, why: str) -> None:
+    def _mark(self, start: int, stop: int, why: str, *, is_lost: bool = False) -> None:
         """Book damage; what lies before the range is none of this reader's business."""
         if stop <= self._wanted.start:
             return
         if self._strict:
             raise self._strict_error(f"frame {start} is damaged: {why}")
-        if self._bad and self._bad[-1].stop == start:
+        if self._bad and self._bad[-1].stop == start and not is_lost:
             self._bad[-1].stop = stop
         else:
             self._bad.append(_Bad(start, stop, why))
@@ -163,6 +174,7 @@ class _Delivery:
         )
 
     def _finish(self, *, cut_short: bool) -> None:
+        self._fail_if_strict(at_end=True)
         warnings = [*self._timeline.warnings(), *self._complaints]
         if not cut_short and self._wanted.stop is None:
             cut_short = self._is_cut_short()
@@ -184,7 +196,8 @@ class _Delivery:
             return False
         expected = self._expected()
         if scan.problem or self.index + 1 < expected:
-            self._mark(self.index, expected, scan.problem or "packets are cut short")
+            why = scan.problem or "packets are cut short"
+            self._mark(self.index, expected, why, is_lost=True)
             return True
         return False
 

@@ -156,12 +156,10 @@ def _stream_info(stream: Stream) -> StreamInfo:
         detail = f"{stream.width}x{stream.height}{cover}"
     elif stream.type == "attachment":
         detail = metadata.get("filename", metadata.get("mimetype", ""))
-    name = context.name if context is not None else getattr(stream, "name", None)
+    name = context.codec.canonical_name if context is not None else ""
     language = stream.language or ""
     language = "" if language == "und" else language
-    return StreamInfo(
-        stream.index, stream.type, name or "", base, seconds, language, detail, metadata
-    )
+    return StreamInfo(stream.index, stream.type, name, base, seconds, language, detail, metadata)
 
 
 def _timecode(
@@ -222,7 +220,8 @@ def _oddities(
 
 
 def _rate(stream: VideoStream, scan: Scan | None) -> Fraction | None:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+    coded = stream.codec_context.framerate
+    for rate in (stream.average_rate, coded, stream.guessed_rate, stream.base_rate):
         if rate is not None and 0 < rate <= 10_000:
             return Fraction(rate)
     times = scan.sorted_pts() if scan is not None else []

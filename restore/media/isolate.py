@@ -26,7 +26,7 @@ from typing import Any
 
 from restore import errors
 from restore.errors import DamagedMedia, InvalidInput, RestoreError, UnsafeMedia
-from restore.media.wire import Channel, ChannelClosed, Message
+from restore.media.wire import Channel, ChannelClosed, Garbled, Message
 from restore.media.zygote import EXIT_MEMORY
 
 __all__ = ["DecodeLimits", "Job", "JobLost", "run_job", "stop_host"]
@@ -233,6 +233,9 @@ class Job:
                 self.close()
                 waited = f"{self._limits.wall_s_without_progress:g} s"
                 raise JobLost(f"decoding made no progress for {waited}", by_limit=True) from None
+            except Garbled as problem:
+                self.close()
+                raise JobLost(f"the decoder answers nonsense: {problem}", by_limit=False) from None
             except ChannelClosed:
                 raise self._lost() from None
             for fd in fds:  # children have no business sending any

@@ -137,12 +137,11 @@ def open_media(
     except MemoryError as problem:
         raise explain(str(file), problem) from None
     except (av.FFmpegError, OSError, ValueError) as problem:
-        log = _reason(url, settings) if getattr(problem, "errno", 0) == errno.EINVAL else ""
-        raise explain(str(file), problem, log) from None
+        raise explain(str(file), problem, _reason(url, settings)) from None
 
 
 def _reason(url: str, settings: dict[str, str]) -> str:
-    """Open again only to hear why it fails: a refused container looks like any bad argument."""
+    """Open again only to hear why it fails: the error alone does not tell refusal from damage."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:

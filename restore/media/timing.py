@@ -30,8 +30,10 @@ def is_uneven(times: Sequence[int], time_base: Fraction) -> bool | None:
     if last == first:
         return True
     millisecond = Fraction(1, 1000) / time_base
-    fiftieth = Fraction(last - first, steps * 50)
-    tolerance = max(Fraction(1), min(millisecond, fiftieth))
+    step = Fraction(last - first, steps)
+    tolerance = max(Fraction(1), min(millisecond, step / 50))
+    if step < 2:  # a time base of about the frame rate rounds nothing
+        tolerance = Fraction(0)
     # |t - (first + i * (last - first) / steps)| <= tolerance, in whole numbers.
     bound = tolerance * steps
     span = last - first

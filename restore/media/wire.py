@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Channel", "ChannelClosed", "Message"]
+__all__ = ["Channel", "ChannelClosed", "Garbled", "Message"]
 
 Message = dict[str, Any]
 
@@ -21,7 +21,11 @@ _MAX_FDS = 4
 
 
 class ChannelClosed(Exception):
-    """The other end is gone, or it broke the protocol."""
+    """The other end is gone."""
+
+
+class Garbled(ChannelClosed):
+    """The other end broke the protocol."""
 
 
 class Channel:
@@ -64,20 +68,21 @@ class Channel:
             The message and the descriptors that came with it (the caller closes them).
 
         Raises:
-            ChannelClosed: the other end is gone or broke the protocol.
+            ChannelClosed: the other end is gone.
+            Garbled: it broke the protocol.
             TimeoutError: silence.
         """
         fds: list[int] = []
         head = self._read(_HEAD.size, timeout_s, fds)
         size = _HEAD.unpack(head)[0]
         if size > _MAX_MESSAGE_BYTES:
-            raise ChannelClosed(f"message of {size} bytes")
+            raise Garbled(f"message of {size} bytes")
         try:
             message = json.loads(self._read(size, timeout_s, fds))
         except ValueError as problem:
-            raise ChannelClosed(f"malformed message: {problem}") from problem
+            raise Garbled(f"malformed message: {problem}") from problem
         if not isinstance(message, dict):
-            raise ChannelClosed("malformed message")
+            raise Garbled("malformed message")
         return message, fds
 
     def _read(self, size: int, timeout_s: float | None, fds: list[int]) -> bytes:

@@ -29,7 +29,7 @@ EXIT_MEMORY = 97
 _PRELOAD = ("numpy", "av", "restore.media.examine", "restore.media.decode_child")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
-_HEADROOM_BYTES = 256 * 2**20
+_HEADROOM_BYTES = 64 * 2**20
 
 
 def _vm_bytes() -> int:
