@@ -88,6 +88,9 @@ def film(assets: Path | None, strength: str, steady: bool) -> list[Case]:
         frames = _pan(picture, (size[0], size[1]), (4 * PAN_PX[0], 4 * PAN_PX[1]))
         gauge = ("super8", "16mm", "8mm", "35mm")[number % 4]
         table = FilmDamage.preset(gauge, strength, 1000 + number).to_json()
+        # A preset counts hairs and scratches on a whole frame of 640x480; these are pieces of one.
+        table["dirt"]["hairs"] *= FILM_SIZE_PX[0] * FILM_SIZE_PX[1] / (640 * 480)
+        table["dirt"]["scratches"] = int(number % 5 < table["dirt"]["scratches"])
         if steady:
             still = ("weave_px", "zoom_breathing", "flicker", "flicker_uneven", "focus_breathing")
             table |= dict.fromkeys(still, 0.0)
