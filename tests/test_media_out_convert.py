@@ -6,9 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from restore.media.writer import CopiedStream
+from restore.time import FrameRange
 from tests.media_out_clips import packet_hashes
 from tests.media_out_sources import (
     LINES,
@@ -160,3 +162,48 @@ def test_cover_art_stays(tmp_path, suffix):
         art = [s for s in file.streams if av.stream.Disposition.attached_pic in s.disposition]
         assert len(art) == 1
         assert next(bytes(p) for p in file.demux(art[0]) if p.size) == picture
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("codec", ["aac", "libmp3lame"])
+def test_lossy_sound_stays_with_the_picture_through_a_cut(tmp_path, codec, suffix):
+    """Silence, then a burst at 1 s; cut at 0.6 s the burst has to come at 0.4 s."""
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as file:
+        video = file.add_stream("libx264", rate=25)
+        video.width = video.height = 64
+        sound = file.add_stream(codec, rate=RATE, layout="mono")
+        for number in range(50):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts = number
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        noise = np.random.default_rng(1).uniform(-0.5, 0.5, 2 * RATE).astype(np.float32)
+        noise[:RATE] = 0
+        size = sound.codec_context.frame_size
+        for start in range(0, 2 * RATE - size, size):
+            block = av.AudioFrame.from_ndarray(
+                noise[None, start : start + size], format="fltp", layout="mono"
+            )
+            block.sample_rate, block.pts = RATE, start
+            file.mux(sound.encode(block))
+        file.mux(sound.encode(None))
+    before = onset(source)
+    assert abs(before - RATE) < 500
+    target = tmp_path / f"out{suffix}"
+    copy_all(
+        source,
+        target,
+        list(range(15, 45)),
+        Fraction(1, 25),
+        Fraction(25),
+        range=FrameRange(15, 45),
+    )
+    # 1 ms is what Matroska rounds to; the others are exact to the sample.
+    assert abs(onset(target) - (before - 15 * RATE // 25)) <= (48 if suffix == ".mkv" else 1)
+
+
+def onset(path: Path) -> int:
+    """Position in samples of the first loud sound."""
+    heard = decoded_sound(path)
+    return min(place for place, value in heard.items() if abs(value) > 2000)

@@ -143,8 +143,8 @@ class ConvertedAudio(Track):
         if self.cut.is_cut and start_s + length_s <= 0:
             return
         if self._next_s is not None:
-            if abs(start_s - self._next_s) < _GAP_S:
-                start_s = self._next_s  # samples follow each other; coarse times would jitter
+            if start_s - self._next_s < _GAP_S:
+                start_s = self._next_s  # coarse times would jitter, and none may go back
             else:
                 yield from self._packets(self._resampler.resample(None))
                 self._resampler = self._fresh()

@@ -13,6 +13,7 @@ __all__ = ["encoder_format", "to_video_frame"]
 # Planes are held as G, B, R (A); packed layouts want other orders of the same samples.
 _RGB, _RGBA = (2, 0, 1), (2, 0, 1, 3)
 _BGRA = (1, 0, 2, 3)
+_BGR0 = (1, 0, 2, -1)  # -1 leaves a byte zero
 _PACKED: dict[str, tuple[tuple[int, ...], str]] = {
     "rgb24": (_RGB, "u1"),
     "rgba": (_RGBA, "u1"),
@@ -20,7 +21,7 @@ _PACKED: dict[str, tuple[tuple[int, ...], str]] = {
     "rgb48be": (_RGB, ">u2"),
     "rgba64le": (_RGBA, "<u2"),
     "rgba64be": (_RGBA, ">u2"),
-    "bgr0": ((1, 0, 2), "u1"),
+    "bgr0": (_BGR0, "u1"),
     "bgra": (_BGRA, "u1"),
 }
 
@@ -86,11 +87,10 @@ def _fill_packed(
 ) -> None:
     plane = target.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    channels = 4 if "0" in target.format.name[-1:] and dtype.itemsize == 1 else len(order)
-    block: npt.NDArray[np.generic] = np.zeros(
-        (frame.height_px, frame.width_px, channels), dtype=dtype
-    )
+    shape = (frame.height_px, frame.width_px, len(order))
+    block: npt.NDArray[np.generic] = np.zeros(shape, dtype=dtype)
     for position, source in enumerate(order):
-        block[:, :, position] = frame.planes[source]
+        if source >= 0:
+            block[:, :, position] = frame.planes[source]
     flat = block.view(np.uint8).reshape(frame.height_px, -1)
     rows[: frame.height_px, : flat.shape[1]] = flat

@@ -244,7 +244,7 @@ def _codec(stream: Stream) -> str:
     context = getattr(stream, "codec_context", None)
     if context is not None:
         return str(context.codec.canonical_name)
-    return stream.name or ""
+    return getattr(stream, "name", None) or ""
 
 
 def starts_anywhere(container: str) -> bool:

@@ -13,6 +13,8 @@ import av
 from av.audio.stream import AudioStream
 from av.stream import Stream
 
+from restore.time import rescale
+
 if TYPE_CHECKING:
     AnyPacket = av.Packet[Stream]
 
@@ -68,7 +70,7 @@ class CopiedTrack(Track):
         super().__init__(source, target, detail)
         self._before: AnyPacket | None = None
         self._began = False
-        self._last_s: Fraction | None = None
+        self._last: int | None = None
         self._clock = _SampleClock(source) if isinstance(source, AudioStream) else None
 
     def time_base(self) -> Fraction | None:
@@ -121,21 +123,22 @@ class CopiedTrack(Track):
         return packet
 
     def _keep_order(self, packet: AnyPacket) -> None:
-        """Muxers stop at a dts that does not rise; damaged files have such."""
-        if packet.dts is None:
+        """Bring times to the output's unit and make dts rise: muxers stop at one that does not."""
+        unit = self.target.time_base
+        if unit is None or packet.dts is None:
             return
-        stamp = packet.dts * packet.time_base
-        if self._last_s is not None:
-            least = (
-                self._last_s if self.source.type == "subtitle" else self._last_s + packet.time_base
-            )
+        source = packet.time_base
+        stamp = rescale(packet.dts, source, unit)
+        if self._last is not None:
+            least = self._last if self.source.type == "subtitle" else self._last + 1
             if stamp < least:
-                self.damaged += 1
+                self.damaged += least - stamp > 1
                 stamp = least
-                packet.dts = -((-stamp) // packet.time_base)
-                if packet.pts is not None:
-                    packet.pts = max(packet.pts, packet.dts)
-        self._last_s = packet.dts * packet.time_base
+        self._last = stamp
+        pts = stamp if packet.pts is None else rescale(packet.pts, source, unit)
+        length = rescale(packet.duration or 0, source, unit)
+        packet.time_base = unit
+        packet.dts, packet.pts, packet.duration = stamp, max(pts, stamp), length
 
 
 _CONSTANT_LENGTHS = {"ac3": 1536}
