@@ -118,7 +118,7 @@ def show_report(report: DemoReport) -> None:
     )
     for name in worse:
         console.print(Text(f"{name}: worse than what it was given", style="bold red"))
-    console.print(stage_times(report.job))
+    console.print(stage_times([report.job]))
     for what in ("film", "restored", "truth", "picture", "clip", "numbers"):
         console.print(f"{what}: {report.folder / FILES[what]}", soft_wrap=True)
     console.print(f"{duration_text(report.elapsed_s)} in all")

@@ -36,6 +36,7 @@ class HumanTeller:
         self._bars: bars.Progress | None = None
         self._task: bars.TaskID | None = None
         self._told: set[str] = set()
+        self._reports: list[JobReport] = []
         self._about = ""
         self._lock = threading.Lock()
 
@@ -108,11 +109,13 @@ class HumanTeller:
         self._errors.print("stopping; once more to end at once")
 
     def done(self, report: JobReport) -> None:
-        """Warnings, where the time went, and what was written."""
+        """Warnings, what was written, and, unless there are many, where the time went."""
         self._stop_bar()
         for text in report.warnings:
             self.warning(text)
-        self._results.print(stage_times(report))
+        self._reports.append(report)
+        if not self._about:
+            self._results.print(stage_times([report]))
         written, run = report.written, report.run
         streams = [s for s in report.written.streams if s.outcome != "dropped"]
         with_them = f", with {len(streams)} more streams" if len(streams) > 1 else ""
@@ -142,7 +145,9 @@ class HumanTeller:
             explain_bug(failure.error, self._about)
 
     def summary(self, outcome: Outcome) -> None:
-        """How many were done, and what went wrong with the others."""
+        """Where the time went, how many were done, and what went wrong with the others."""
+        if self._reports:
+            self._results.print(stage_times(self._reports))
         self._results.print(
             f"{outcome.done} done, {outcome.skipped} skipped, {len(outcome.failures)} failed"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -172,23 +172,27 @@ def plan_tables(plan: JobPlan) -> list[Table]:
     return [overview, stages, facts_table(facts)]
 
 
-def stage_times(report: JobReport) -> Table:
-    """Where the time went: stages, and the whole run with decoding and encoding beside them."""
+def stage_times(reports: Sequence[JobReport]) -> Table:
+    """Where the time of jobs went: stages, and the whole with decoding and encoding beside them."""
     table = Table(title="time", title_justify="left")
     table.add_column("stage")
     for name in ("time", "a frame", "share"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("layout", overflow="fold")
-    whole_s = report.run.elapsed_s
-    for stage in report.run.stages:
+    whole_s = sum(report.run.elapsed_s for report in reports)
+    every = [stage for report in reports for stage in report.run.stages]
+    for label in dict.fromkeys(stage.stage for stage in every):
+        stages = [stage for stage in every if stage.stage == label]
+        spent_s = sum(stage.elapsed_s for stage in stages)
+        frames = sum(stage.frames for stage in stages)
         table.add_row(
-            stage.stage,
-            duration_text(stage.elapsed_s),
-            duration_text(stage.elapsed_s / stage.frames) if stage.frames else "-",
-            f"{100 * stage.elapsed_s / whole_s:.0f} %" if whole_s else "-",
-            stage.layout,
+            label,
+            duration_text(spent_s),
+            duration_text(spent_s / frames) if frames else "-",
+            f"{100 * spent_s / whole_s:.0f} %" if whole_s else "-",
+            " / ".join(dict.fromkeys(stage.layout for stage in stages)),
         )
-    frames = report.run.frames_out
+    frames = sum(report.run.frames_out for report in reports)
     each = duration_text(whole_s / frames) if frames else "-"
     table.add_row("whole run", duration_text(whole_s), each, "", "decode and encode alongside")
     return table
