@@ -22,7 +22,7 @@ from tests.cli_material import environment, events, network, of_kind, restore, w
 def material(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("material")
     write_clip(folder / "short.mp4", 5)
-    write_clip(folder / "long.mp4", 1500, size_px=(160, 120))
+    write_clip(folder / "long.mp4", 600, size_px=(160, 120))
     network(folder / "tiny4x.safetensors")
     return folder
 
