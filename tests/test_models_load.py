@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,101 +17,10 @@ from restore.models.dtype import select_dtype
 from restore.models.fold import fold_span
 from restore.models.load import LoadedModel, denoise_blend, load_model
 from restore.models.store import ModelStore
-
-ASSETS = os.environ.get("RESTORE_TEST_ASSETS")
-needs_assets = pytest.mark.skipif(
-    not ASSETS, reason="RESTORE_TEST_ASSETS is unset: no published weights"
-)
-
-
-def _span(**changes: int) -> nn.Module:
-    from spandrel.architectures.SPAN import SPAN
-
-    return SPAN(**{"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 16, "upscale": 4} | changes)
-
-
-def _hat() -> nn.Module:
-    from spandrel.architectures.HAT import HAT
-
-    return HAT(
-        img_size=64,
-        embed_dim=24,
-        depths=(2,),
-        num_heads=(2,),
-        window_size=8,
-        upscale=4,
-        num_feat=16,
-        compress_ratio=3,
-        squeeze_factor=8,
-        overlap_ratio=0.5,
-        mlp_ratio=2,
-        upsampler="pixelshuffle",
-        resi_connection="1conv",
-    )
-
-
-def _omnisr() -> nn.Module:
-    from spandrel.architectures.OmniSR import OmniSR
-
-    return OmniSR(num_feat=16, block_num=1, window_size=8, res_num=1, up_scale=1)
-
-
-def _esrgan(scale: int = 4, shuffle: int | None = None) -> nn.Module:
-    from spandrel.architectures.ESRGAN import ESRGAN
-
-    channels = 3 * (shuffle or 1) ** 2
-    return ESRGAN(in_nc=channels, num_filters=8, num_blocks=1, scale=scale, shuffle_factor=shuffle)
-
-
-def _realplksr(*, dysample: bool) -> nn.Module:
-    from spandrel.architectures.PLKSR import RealPLKSR
-
-    return RealPLKSR(
-        dim=16,
-        n_blocks=2,
-        upscaling_factor=4,
-        kernel_size=9,
-        dysample=dysample,
-        layer_norm=not dysample,
-        use_ea=dysample,
-    )
-
-
-def _compact(convs: int = 4, scale: int = 4) -> nn.Module:
-    from spandrel.architectures.Compact import Compact
-
-    return Compact(num_in_ch=3, num_out_ch=3, num_feat=16, num_conv=convs, upscale=scale)
-
-
-def _dncnn() -> nn.Module:
-    from spandrel.architectures.DnCNN import DnCNN
-
-    return DnCNN(in_nc=1, out_nc=1, nc=8, nb=20, act_mode="R")
-
-
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "span": _span,
-    "hat": _hat,
-    "omnisr": _omnisr,
-    "esrgan": _esrgan,
-    "esrgan_x2": lambda: _esrgan(shuffle=2),
-    "realplksr_dysample": lambda: _realplksr(dysample=True),
-    "realplksr_layernorm": lambda: _realplksr(dysample=False),
-    "compact": _compact,
-    "dncnn": _dncnn,
-}
-
-
-def _seeded(name: str, seed: int = 7) -> nn.Module:
-    torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.meshgrid's note on its own future
-        return NETWORKS[name]().eval()
-
-
-def _save(model: nn.Module, path: Path) -> Path:
-    save_file({k: t.contiguous().clone() for k, t in model.state_dict().items()}, path)
-    return path
+from tests.models_material import ASSETS, needs_assets
+from tests.networks import NETWORKS, save_network, seeded_network
+from tests.networks import _compact as compact
+from tests.networks import _span as span
 
 
 @pytest.fixture
@@ -123,7 +29,9 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 def _load(name: str, tmp_path: Path, store: ModelStore, **kw: object) -> LoadedModel:
-    return load_model(_save(_seeded(name), tmp_path / f"{name}.safetensors"), store=store, **kw)
+    return load_model(
+        save_network(seeded_network(name), tmp_path / f"{name}.safetensors"), store=store, **kw
+    )
 
 
 def _picture(*shape: int) -> torch.Tensor:
@@ -168,8 +76,8 @@ def test_facts(
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_same_result_as_the_network_itself(name: str, tmp_path: Path, store: ModelStore) -> None:
-    network = _seeded(name)
-    model = load_model(_save(network, tmp_path / "w.safetensors"), store=store)
+    network = seeded_network(name)
+    model = load_model(save_network(network, tmp_path / "w.safetensors"), store=store)
     channels = 1 if name == "dncnn" else 3
     x = _picture(2, channels, 40, 56)
     with torch.inference_mode():
@@ -209,11 +117,11 @@ def test_a_tile_with_its_halo_equals_the_whole(
 def test_facts_come_from_the_structure_and_not_from_the_weights(
     tmp_path: Path, store: ModelStore
 ) -> None:
-    network = _compact(convs=9)
+    network = compact(convs=9)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    model = load_model(_save(network, tmp_path / "zero.safetensors"), store=store)
+    model = load_model(save_network(network, tmp_path / "zero.safetensors"), store=store)
     assert model.halo_px == 11
 
 
@@ -260,7 +168,7 @@ class _Counter(TorchDispatchMode):
 @pytest.mark.parametrize("channels", [16, 48])
 def test_folded_span_is_bit_identical_and_needs_few_operations(channels: int) -> None:
     torch.manual_seed(channels)
-    network = _span(feature_channels=channels).eval()
+    network = span(feature_channels=channels).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.06)
     folded = copy.deepcopy(network)
@@ -273,7 +181,7 @@ def test_folded_span_is_bit_identical_and_needs_few_operations(channels: int) ->
         with _Counter() as after:
             folded(x)
     assert after.count * 10 < before.count
-    assert fold_span(_compact()) == 0
+    assert fold_span(compact()) == 0
 
 
 def test_hat_never_runs_in_float16(tmp_path: Path, store: ModelStore) -> None:
@@ -339,10 +247,10 @@ def test_any_size_goes_in(
 
 
 def test_output_is_clamped(tmp_path: Path, store: ModelStore) -> None:
-    network = _compact()
+    network = compact()
     with torch.no_grad():
         network.body[-1].bias.fill_(3.0)
-    model = load_model(_save(network, tmp_path / "w.safetensors"), store=store)
+    model = load_model(save_network(network, tmp_path / "w.safetensors"), store=store)
     assert model(_picture(1, 3, 9, 9)).max() == 1.0
 
 
@@ -352,7 +260,7 @@ def test_networks_that_take_one_picture_at_a_time(tmp_path: Path, store: ModelSt
     torch.manual_seed(4)
     # The noise map that is joined to the picture has room for one.
     network = DnCNN(in_nc=4, out_nc=3, nc=8, nb=20, act_mode="R", mode="FDnCNN")
-    model = load_model(_save(network, tmp_path / "w.safetensors"), store=store)
+    model = load_model(save_network(network, tmp_path / "w.safetensors"), store=store)
     assert model.one_by_one
     x = _picture(3, 3, 12, 16)
     together = model(x)
@@ -387,13 +295,13 @@ def test_refusals(tmp_path: Path, store: ModelStore) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "odd.safetensors")
     with pytest.raises(UnsupportedModel, match="architecture"):
         load_model(tmp_path / "odd.safetensors", store=store)
-    good = _save(_compact(), tmp_path / "good.safetensors")
+    good = save_network(compact(), tmp_path / "good.safetensors")
     with pytest.raises(DeviceError, match="warp:3"):
         load_model(good, store=store, device="warp:3")
 
 
 def test_missing_tensors_are_refused(tmp_path: Path, store: ModelStore) -> None:
-    state = {k: t.clone() for k, t in _span().state_dict().items()}
+    state = {k: t.clone() for k, t in span().state_dict().items()}
     del state["block_2.c1_r.eval_conv.bias"]
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(UnsupportedModel, match="block_2"):
@@ -401,14 +309,14 @@ def test_missing_tensors_are_refused(tmp_path: Path, store: ModelStore) -> None:
 
 
 def test_blend_mixes_weights_in_the_stated_shares(tmp_path: Path, store: ModelStore) -> None:
-    a, b = _seeded("compact", 1), _seeded("compact", 2)
-    a_path = _save(a, tmp_path / "a.safetensors")
-    b_path = _save(b, tmp_path / "b.safetensors")
-    mixed = _compact()
+    a, b = seeded_network("compact", 1), seeded_network("compact", 2)
+    a_path = save_network(a, tmp_path / "a.safetensors")
+    b_path = save_network(b, tmp_path / "b.safetensors")
+    mixed = compact()
     mixed.load_state_dict(
         {k: 0.75 * t + 0.25 * b.state_dict()[k] for k, t in a.state_dict().items()}
     )
-    expected = load_model(_save(mixed, tmp_path / "m.safetensors"), store=store)
+    expected = load_model(save_network(mixed, tmp_path / "m.safetensors"), store=store)
     got = load_model(a_path, store=store, blend=(b_path, 0.25))
     x = _picture(1, 3, 12, 12)
     assert torch.equal(got(x), expected(x))
@@ -419,7 +327,7 @@ def test_blend_mixes_weights_in_the_stated_shares(tmp_path: Path, store: ModelSt
         load_model(
             a_path,
             store=store,
-            blend=(_save(_compact(convs=5), tmp_path / "c.safetensors"), 0.5),
+            blend=(save_network(compact(convs=5), tmp_path / "c.safetensors"), 0.5),
         )
     with pytest.raises(InvalidInput):
         load_model(a_path, store=store, blend=(b_path, 1.5))
