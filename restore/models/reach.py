@@ -102,12 +102,7 @@ def measure_reach(
     """
     align_px = math.lcm(multiple_of, _window_px(model))
     side_px = _round_up(max(_PROBE_PX, minimum_px), align_px)
-    one_by_one = False
-    try:
-        ops, flops_per_px = _trace(run, (2, channels, side_px, side_px))
-    except UnsupportedModel:
-        ops, flops_per_px = _trace(run, (1, channels, side_px, side_px))
-        one_by_one = True
+    ops, flops_per_px, one_by_one = _measure_pass(run, channels, side_px)
     strangers = sorted(ops - _LOCAL_OPS)
     computes_places = bool(ops & _COORDINATE_OPS)
     loose = partial(
@@ -131,15 +126,18 @@ def measure_reach(
     if found is None:
         return loose("approximate", "one pixel can change the whole picture")
     halo_px, period_px = found
-    return Reach(
-        "exact",
-        halo_px,
-        math.lcm(align_px, period_px),
-        flops_per_px,
-        "",
-        computes_places,
-        one_by_one,
-    )
+    align_px = math.lcm(align_px, period_px)
+    return Reach("exact", halo_px, align_px, flops_per_px, "", computes_places, one_by_one)
+
+
+def _measure_pass(
+    run: Callable[[Tensor], Tensor], channels: int, side_px: int
+) -> tuple[set[str], float, bool]:
+    """Returns operations, work for one pixel, and whether only one picture goes in at a time."""
+    try:
+        return *_trace(run, (2, channels, side_px, side_px)), False
+    except UnsupportedModel:
+        return *_trace(run, (1, channels, side_px, side_px)), True
 
 
 def _loose(
