@@ -1,0 +1,232 @@
+"""Motion of the whole frame: what camera, gate and scanner did, whatever moves in the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restore.errors import InvalidInput
+from restore.motion.flow import Effort, flow8, to_8bit
+
+__all__ = ["GlobalMotion", "MotionModel", "fit_motion", "global_motion"]
+
+Doubles = NDArray[np.float64]
+_ITERATIONS: Final = 8
+_LONG_SIDE_PX: Final = 640  # of the frames that the refinement sees
+_TUKEY: Final = 4.685  # 95 % efficiency on normal noise
+
+
+class MotionModel(Enum):
+    """How a whole frame may move."""
+
+    TRANSLATION = "translation"
+    SIMILARITY = "similarity"
+    """Shift, turn and zoom."""
+    AFFINE = "affine"
+
+
+@dataclass(frozen=True)
+class GlobalMotion:
+    """A map from one frame's pixels to another's.
+
+    Attributes:
+        matrix: ``[2, 3]`` float64; ``target = matrix @ (x, y, 1)``, px from the centre of the top
+            left pixel.
+        inliers: share of the textured pixels that follow it, 0..1.
+    """
+
+    matrix: Doubles
+    inliers: float
+
+    def at(self, x_px: float, y_px: float) -> tuple[float, float]:
+        """The displacement (x, y) in px of a point."""
+        x, y = self.matrix @ np.array([x_px, y_px, 1.0])
+        return float(x) - x_px, float(y) - y_px
+
+
+def global_motion(
+    source: Tensor, target: Tensor, model: MotionModel = MotionModel.SIMILARITY
+) -> GlobalMotion:
+    """Robust motion of the frame as a whole between two frames.
+
+    A robust fit to a small flow field, refined on the pixels themselves by iteratively reweighted
+    Gauss-Newton steps (J.-M. Odobez and P. Bouthemy, "Robust multiresolution estimation of
+    parametric motion models", 1995) with a gain and an offset for flicker. Things that move on
+    their own, dirt and grain count as outliers as long as they cover less than about half.
+
+    Args:
+        source: ``[3 or 1, h, w]`` float32, nominal 0..1.
+        target: of the same shape.
+        model: what motion is possible.
+
+    Returns:
+        The motion from source to target.
+
+    Raises:
+        InvalidInput: shapes that differ.
+    """
+    if source.shape != target.shape or source.ndim != 3:
+        raise InvalidInput(
+            f"frames of {tuple(source.shape)} and {tuple(target.shape)}", "two [C, h, w] alike"
+        )
+    long_side = max(source.shape[-2:])
+    pair = torch.stack([source, target])
+    coarse = max(1, round(long_side / 320))
+    small = to_8bit(pair, coarse)
+    field = flow8(small[0], small[1], Effort.MEDIUM).astype(np.float64) * coarse
+    first = fit_motion(field, _texture(small[0]), model, coarse)
+    factor = max(1, -(-long_side // _LONG_SIDE_PX))
+    grey = pair.mean(1, keepdim=True).cpu()
+    if factor > 1:
+        size = [max(1, n // factor) for n in grey.shape[-2:]]
+        grey = F.interpolate(grey, size, mode="area")
+    return _refined(grey[:, 0].numpy(), first, model, factor)
+
+
+def fit_motion(
+    flow: Doubles, weights: Doubles, model: MotionModel, spacing_px: float = 1.0
+) -> GlobalMotion:
+    """The motion that most of a flow field follows.
+
+    Args:
+        flow: ``[h, w, 2]`` (x, y) in full-size px.
+        weights: ``[h, w]``, how much each vector is worth, >= 0.
+        model: what motion is possible.
+        spacing_px: full-size px between neighbouring vectors.
+
+    Returns:
+        Least squares with Tukey's weights; the scale comes from the median absolute deviation.
+    """
+    height, width = weights.shape
+    step = max(1, min(height, width) // 64)
+    rows, columns = np.mgrid[0:height:step, 0:width:step].astype(np.float64)
+    x = (columns.ravel() + 0.5) * spacing_px - 0.5
+    y = (rows.ravel() + 0.5) * spacing_px - 0.5
+    shift = flow[::step, ::step].reshape(-1, 2)
+    worth = weights[::step, ::step].ravel() + 1e-9
+    jx, jy = _jacobian(x, y, model)
+    design = np.concatenate([jx, jy])
+    wanted = np.concatenate([shift[:, 0], shift[:, 1]])
+    # The median is a start that no minority can pull away.
+    params = np.zeros(design.shape[1])
+    params[:2] = np.median(shift[worth >= np.median(worth)], axis=0)
+    robust = worth
+    for _ in range(_ITERATIONS):
+        gap = wanted - design @ params
+        error = np.hypot(*np.split(gap, 2))
+        scale = max(1.4826 * float(np.median(error)), 0.02)
+        robust = worth * _tukey(error / scale)
+        both = np.concatenate([robust, robust])
+        params = params + _solve(design, gap, both)
+    return GlobalMotion(_matrix(params, model), float(robust.sum() / worth.sum()))
+
+
+def _refined(
+    frames: NDArray[np.float32], first: GlobalMotion, model: MotionModel, factor: int
+) -> GlobalMotion:
+    import cv2
+
+    to_full = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    to_small = np.linalg.inv(to_full)
+    full = np.vstack([first.matrix, [0, 0, 1]])
+    matrix = (to_small @ full @ to_full)[:2]
+    # A light blur makes the picture smooth enough for its slopes to mean something under grain.
+    soft = [cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in frames]
+    height, width = soft[0].shape
+    gx = cv2.Sobel(soft[0], cv2.CV_32F, 1, 0, scale=1 / 8)
+    gy = cv2.Sobel(soft[0], cv2.CV_32F, 0, 1, scale=1 / 8)
+    slope = gx * gx + gy * gy
+    y, x = np.nonzero(slope >= np.quantile(slope[::4, ::4], 0.7))
+    thin = slice(None, None, max(1, len(x) // 30000))
+    y, x = y[thin], x[thin]
+    jx, jy = _jacobian(x.astype(np.float64), y.astype(np.float64), model)
+    here = soft[0][y, x].astype(np.float64)
+    ax, ay = gx[y, x].astype(np.float64)[:, None], gy[y, x].astype(np.float64)[:, None]
+    design = np.concatenate([ax * jx + ay * jy, here[:, None], np.ones((len(x), 1))], axis=1)
+    inliers = first.inliers
+    for _ in range(_ITERATIONS):
+        moved = cv2.warpAffine(
+            soft[1],
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(np.nan,),
+        )
+        gap = moved[y, x].astype(np.float64) - here
+        seen = np.isfinite(gap)
+        if seen.sum() < 8 * design.shape[1]:
+            break
+        change, inliers = _robust_step(design[seen], gap[seen])
+        count = jx.shape[1]
+        back = np.vstack([_matrix(change[:count], model), [0, 0, 1]])
+        # The step says how the source would have to move, so its inverse moves the target.
+        matrix = (np.vstack([matrix, [0, 0, 1]]) @ np.linalg.inv(back))[:2]
+        if float(np.abs(change[:2]).max()) < 1e-4:
+            break
+    full = to_full @ np.vstack([matrix, [0, 0, 1]]) @ to_small
+    return GlobalMotion(np.ascontiguousarray(full[:2]), inliers)
+
+
+def _robust_step(design: Doubles, gap: Doubles) -> tuple[Doubles, float]:
+    """Parameters of ``gap = design @ params`` by reweighted solves, and the inliers' share."""
+    params = np.zeros(design.shape[1])
+    weights = np.ones(len(gap))
+    for _ in range(3):
+        error = gap - design @ params
+        error -= np.median(error)
+        scale = max(1.4826 * float(np.median(np.abs(error))), 1e-4)
+        weights = _tukey(np.abs(error) / scale)
+        params = _solve(design, gap, weights)
+    return params, float(weights.mean())
+
+
+def _jacobian(x: Doubles, y: Doubles, model: MotionModel) -> tuple[Doubles, Doubles]:
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    if model is MotionModel.TRANSLATION:
+        return np.stack([one, zero], 1), np.stack([zero, one], 1)
+    if model is MotionModel.SIMILARITY:
+        return np.stack([one, zero, x, -y], 1), np.stack([zero, one, y, x], 1)
+    return (
+        np.stack([one, zero, x, y, zero, zero], 1),
+        np.stack([zero, one, zero, zero, x, y], 1),
+    )
+
+
+def _matrix(params: Doubles, model: MotionModel) -> Doubles:
+    out = np.array([[1.0, 0.0, params[0]], [0.0, 1.0, params[1]]])
+    if model is MotionModel.SIMILARITY:
+        out[:, :2] += [[params[2], -params[3]], [params[3], params[2]]]
+    elif model is MotionModel.AFFINE:
+        out[:, :2] += params[2:].reshape(2, 2)
+    return out
+
+
+def _solve(design: Doubles, wanted: Doubles, weights: Doubles) -> Doubles:
+    # Columns differ by the frame's size in px; scaled alike, a tiny ridge serves all of them.
+    size = np.sqrt((design * design).mean(0)) + 1e-12
+    scaled = design / size
+    normal = scaled.T @ (scaled * weights[:, None])
+    normal += np.eye(len(size)) * (1e-9 * np.trace(normal) / len(size) + 1e-12)
+    solved: Doubles = np.linalg.solve(normal, scaled.T @ (weights * wanted)) / size
+    return solved
+
+
+def _tukey(ratio: Doubles) -> Doubles:
+    inside: Doubles = np.clip(1 - np.square(ratio / _TUKEY), 0, None)
+    return np.square(inside)
+
+
+def _texture(plane: NDArray[np.uint8]) -> Doubles:
+    """How much structure there is about each pixel, in both directions: the smaller eigenvalue."""
+    import cv2
+
+    found: Doubles = cv2.cornerMinEigenVal(plane, 7).astype(np.float64)
+    return np.sqrt(np.maximum(found, 0))
