@@ -326,3 +326,28 @@ def test_ranges_in_long_clips_are_exact(tmp_path, options):
             assert got.pts == wanted.pts
             for a, b in zip(got.planes, wanted.planes, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_avi_with_reordered_frames_has_even_times(tmp_path, codec):
+    options = {"preset": "veryfast"} if codec == "libx264" else {"bf": "2"}
+    frames = frames_of(12)
+    path = write_clip(tmp_path / "old.avi", codec, "yuv420p", frames, options=options)
+    with ClipReader(str(path)) as reader:
+        got = list(reader)
+    assert len({b.pts - a.pts for a, b in pairwise(got)}) == 1
+    assert reader.warnings == ()
+    for frame, planes in zip(got, frames, strict=True):  # and they are in the order shown
+        assert np.abs(frame.planes[0].astype(int) - planes[0]).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.h264", "libx264"), ("a.m2v", "mpeg2video"), ("a.mjpeg", "mjpeg")]
+)
+def test_bare_streams_get_times_from_their_rate(tmp_path, name, codec):
+    form = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_clip(tmp_path / name, codec, form, frames_of(12))
+    with ClipReader(str(path)) as reader:
+        got = list(reader)
+    assert [frame.index for frame in got] == list(range(12))
+    assert {(b.pts - a.pts) * a.time_base for a, b in pairwise(got)} == {Fraction(1, 25)}

@@ -144,8 +144,11 @@ class _Delivery:
             raise self._strict_error(self._complaints[0])
 
     def _deliver(self, ring: _Ring, picture: Decoded) -> None:
-        frame = picture.frame
-        pts = self._timeline.place(frame.pts if frame.pts is not None else frame.dts)
+        frame, times = picture.frame, self._opened.times
+        if times is not None and self.index < len(times):
+            pts = self._timeline.place(times[self.index])
+        else:
+            pts = self._timeline.place(frame.pts if frame.pts is not None else frame.dts)
         if self.index not in self._wanted:
             return
         number, planes = ring.slot()

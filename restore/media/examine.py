@@ -62,12 +62,15 @@ class Opened:
         unpacker: the way from its decoded format to planar memory.
         scan: its packets; None where it was not scanned.
         pictures: its frames from the first on.
+        times: presentation time of every frame, where the frames' own are in coding order; else
+            None.
     """
 
     info: ClipInfo
     unpacker: Unpacker
     scan: Scan | None
     pictures: Iterator[Decoded]
+    times: list[int] | None = None
 
 
 def _enum(kind: type[_E], value: int, default: _E) -> _E:
@@ -345,4 +348,13 @@ def open_clip(
     info = _describe(source, container, stream, first.frame, unpacker, found)
     if found is not None:
         info = replace(info, warnings=info.warnings + _scan_warnings(found))
-    return Opened(info, unpacker, found, chain([first], pictures))
+    times = _times_of_avi(container, stream, found) if found is not None else None
+    return Opened(info, unpacker, found, chain([first], pictures), times)
+
+
+def _times_of_avi(container: InputContainer, stream: VideoStream, scan: Scan) -> list[int] | None:
+    """AVI has times in coding order only; with B-frames the nth frame shown has the nth of them."""
+    if container.format.name != "avi" or not stream.codec_context.has_b_frames:
+        return None
+    times = scan.sorted_pts()
+    return times if len(times) == scan.packets else None

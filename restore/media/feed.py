@@ -155,12 +155,15 @@ class ChildFeed:
             damaged = tuple(Bad(int(a), int(b), str(why)) for a, b, why in message["damaged"])
             warnings = tuple(str(text) for text in message["warnings"])
             return Ended(int(message["frames"]), warnings, damaged, bool(message["cut_short"]))
-        return self._frame(message)
+        try:
+            return self._frame(message)
+        except (KeyError, TypeError, ValueError):
+            raise DamagedMedia(f"{self._source}: the decoder answers out of turn") from None
 
     def _frame(self, message: Message) -> RawFrame:
         slot = int(message["slot"])
         if not 0 <= slot < self._ring.slots:
-            raise DamagedMedia(f"{self._source}: the decoder answers out of turn")
+            raise ValueError(slot)
         planes = self._ring.take(slot)
         self._job.send({"slot": slot})
         duration = message["duration"]

@@ -83,7 +83,8 @@ class Unpacker:
             planes: arrays of the target's shapes to write to.
 
         Raises:
-            UnsupportedMedia: swscale cannot convert the format.
+            UnsupportedMedia: swscale cannot convert the format, or an opaque palette has become
+                transparent.
         """
         layout = self.layout
         if layout is None:
@@ -95,6 +96,8 @@ class Unpacker:
                 source = _rows(frame, number, out.dtype.str)
                 np.copyto(out, source[: out.shape[0], : out.shape[1]])
         elif layout.special == "palette":
+            if not self.target.has_alpha and _palette_has_alpha(frame):
+                raise UnsupportedMedia("the palette becomes transparent in the middle of the clip")
             _unpack_palette(frame, planes)
         elif layout.special:
             _unpack_bits(frame, planes[0], inverted=layout.special == "mono-inverted")
@@ -124,8 +127,12 @@ def _palette(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
 
 
 def _palette_has_alpha(frame: av.VideoFrame) -> bool:
-    used = np.unique(_rows(frame, 0, "u1")[: frame.height, : frame.width])
-    return bool((_palette(frame)[used, 3] != 255).any())
+    clear = _palette(frame)[:, 3] != 255
+    if not clear.any():
+        return False
+    indices = _rows(frame, 0, "u1")[: frame.height, : frame.width]
+    used = np.bincount(indices.reshape(-1), minlength=256) > 0
+    return bool((clear & used).any())
 
 
 def _unpack_palette(frame: av.VideoFrame, planes: Sequence[Plane]) -> None:
