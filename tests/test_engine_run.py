@@ -250,6 +250,21 @@ def test_a_missing_gpu_is_said():
         list(process([frame(0)], [], EngineSettings("cuda:0")))
 
 
+def test_a_huge_halo_gives_way_to_memory_and_it_is_said():
+    """A deep network reaches 349 px; its exact tiles would not fit where a small tile does."""
+    deep = Blur(halo_px=349)
+    source = [from_frame(frame(0, 300, 500), GBRP16, RGB)]
+    whole, tiled = Memory(), Memory()
+    exact = run(source, whole, [Blur(halo_px=349)], CPU)
+    report = run(source, tiled, [deep], EngineSettings("cpu", memory_bytes=5_000_000))
+    assert exact.stages[0].tiling == "exact"
+    assert report.stages[0].tiling == "approximate"
+    assert "halo 64 px" in report.stages[0].grid
+    for a, b in zip(whole.frames[0].planes, tiled.frames[0].planes, strict=True):
+        assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+    assert max(shape[-1] * shape[-2] for shape in deep.calls) < 300 * 500 / 3
+
+
 def test_memory_decides_the_tile_when_none_is_named():
     stage = Blur()
     settings = EngineSettings("cpu", memory_bytes=2_000_000)

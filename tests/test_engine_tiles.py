@@ -87,7 +87,5 @@ def test_feathered_seams_are_slopes_not_edges():
 
 
 def test_a_tile_below_the_halo_is_refused_in_words():
-    with pytest.raises(
-        InvalidInput, match="tile of 8 px .* at least 24 px"
-    ):
+    with pytest.raises(InvalidInput, match=r"tile of 8 px .* at least 24 px"):
         plan_grid(Blur.spec, 100, 100, 8)

@@ -17,6 +17,8 @@ __all__ = ["Layout", "choose_layout", "is_out_of_memory", "next_rung", "padded_p
 
 _MOST_TILES_AT_ONCE = 24  # the batch of the workflow that this project starts from
 _TILE_STEP_PX = 32
+# Deep residual networks reach hundreds of pixels, of which all but the nearest count for little.
+_SHORT_HALO_PX = 64
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Layout:
         dtype: number format inside the stage.
         tile_px: side of tiles, halo included; 0 for whole frames.
         batch: tiles in one call.
+        halo_px: context of tiles on inner sides. Less than the stage declares where its own halo
+            leaves no tile that fits into memory; tiles are then feathered, and no longer exact.
         bytes_per_px: measured memory for each input pixel in float32; 0 where it was not needed.
     """
 
@@ -35,11 +39,18 @@ class Layout:
     dtype: torch.dtype
     tile_px: int
     batch: int
+    halo_px: int
     bytes_per_px: int = 0
 
     def grid(self, spec: StageSpec, height_px: int, width_px: int) -> TileGrid:
         """The cut of frames of that size, padding included."""
-        return plan_grid(spec, *padded_px(spec, height_px, width_px), self.tile_px)
+        size = padded_px(spec, height_px, width_px)
+        return plan_grid(spec, *size, self.tile_px, self.halo_px)
+
+    def tiling(self, spec: StageSpec) -> Tiling:
+        """How tiles of this layout relate to the whole frame."""
+        is_short = spec.tiling is Tiling.EXACT and self.halo_px < spec.halo_px
+        return Tiling.APPROXIMATE if is_short else spec.tiling
 
     def __str__(self) -> str:
         tile = f"tiles of {self.tile_px} px" if self.tile_px else "whole frames"
@@ -70,41 +81,55 @@ def choose_layout(
     tile, batch = settings.tile_px, settings.batch
     if spec.tiling is Tiling.NEVER:
         tile = 0
-    bytes_per_px = 0
+    bytes_per_px, halo = 0, spec.halo_px
+    if tile:
+        halo = _halo_for(spec, tile, max(height, width))
     if tile is None or batch is None:
         stage.place(torch.device("cpu"), torch.float32)
         bytes_per_px = peak_bytes_per_px(stage)
         budget_px = (settings.memory_bytes or memory_budget_bytes(device)) // bytes_per_px
         if tile is None:
-            tile = _tile_for(spec, height, width, budget_px // (batch or 1))
+            tile, halo = _tile_for(spec, height, width, budget_px // (batch or 1))
         if batch is None:
             area = min(tile or height, height) * min(tile or width, width)
             # On a CPU a second tile in the same call costs cache and gains nothing.
             most = _MOST_TILES_AT_ONCE if device.type == "cuda" else 1
             batch = max(1, min(most, budget_px // area))
-    return Layout(device, dtype, tile, batch, bytes_per_px)
+    return Layout(device, dtype, tile, batch, halo, bytes_per_px)
 
 
-def _tile_for(spec: StageSpec, height_px: int, width_px: int, budget_px: int) -> int:
+def _halo_for(spec: StageSpec, tile_px: int, longest_px: int) -> int:
+    """The stage's own halo, or a short one where a tile of that side leaves no room for it."""
+    if tile_px >= longest_px or tile_px >= smallest_tile_px(spec):
+        return spec.halo_px
+    return min(spec.halo_px, _SHORT_HALO_PX)
+
+
+def _tile_for(spec: StageSpec, height_px: int, width_px: int, budget_px: int) -> tuple[int, int]:
+    """Tile and halo for a number of pixels that fit into memory; tile 0 for whole frames."""
     if height_px * width_px <= budget_px:
-        return 0
+        return 0, spec.halo_px
     step = math.lcm(_TILE_STEP_PX, spec.multiple_of)
     side = math.isqrt(budget_px) // step * step
-    return max(side, smallest_tile_px(spec))
+    halo = _halo_for(spec, side, max(height_px, width_px))
+    return max(side, smallest_tile_px(spec, halo)), halo
 
 
 def next_rung(spec: StageSpec, layout: Layout, height_px: int, width_px: int) -> Layout | None:
     """The layout to try after ``layout`` ran out of memory; None at the bottom.
 
-    Half the batch, down to one; then half the tile, down to the stage's smallest; then the CPU.
+    Half the batch, down to one; then half the tile, with a short halo where the stage's own leaves
+    no room, down to the smallest; then the CPU.
     """
     if layout.batch > 1:
         return replace(layout, batch=layout.batch // 2)
     if spec.tiling is not Tiling.NEVER:
         side = layout.tile_px or max(padded_px(spec, height_px, width_px))
-        smaller = max(side // 2 // spec.multiple_of * spec.multiple_of, smallest_tile_px(spec))
+        half = side // 2 // spec.multiple_of * spec.multiple_of
+        halo = min(layout.halo_px, _halo_for(spec, half, max(height_px, width_px)))
+        smaller = max(half, smallest_tile_px(spec, halo))
         if smaller < side:
-            return replace(layout, tile_px=smaller)
+            return replace(layout, tile_px=smaller, halo_px=halo)
     if layout.device.type != "cpu":
         return replace(layout, device=torch.device("cpu"), dtype=torch.float32)
     return None

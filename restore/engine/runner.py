@@ -90,7 +90,9 @@ class StageRunner:
             facts=dict(self.stage.facts()),
             layout=str(self._layout) if self._layout else "not run",
             grid=str(self._grid) if self._grid else "not run",
-            tiling=self.stage.spec.tiling.value,
+            tiling=(
+                self._layout.tiling(self.stage.spec) if self._layout else self.stage.spec.tiling
+            ).value,
             frames=self._frames,
             elapsed_s=self.elapsed_s,
             ladder=tuple(self._steps),
@@ -143,7 +145,7 @@ class StageRunner:
         grid = layout.grid(spec, height, width)
         padded = _padded(batch.data, grid.height_px, grid.width_px)
         scale = int(spec.scale) if spec.scale.denominator == 1 else 0
-        feather = spec.tiling is Tiling.APPROXIMATE
+        feather = layout.tiling(spec) is Tiling.APPROXIMATE
         assemblers = [Assembler(grid, scale, feather=feather) for _ in group]
         done: dict[int, Tensor] = {}
         jobs = list(product(range(len(group)), grid.tiles))

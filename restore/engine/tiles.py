@@ -101,7 +101,9 @@ def _spans(length: int, tile: int, halo: int, multiple: int) -> list[_Span]:
     ]
 
 
-def plan_grid(spec: StageSpec, height_px: int, width_px: int, tile_px: int) -> TileGrid:
+def plan_grid(
+    spec: StageSpec, height_px: int, width_px: int, tile_px: int, halo_px: int | None = None
+) -> TileGrid:
     """Plan the cut of frames of one size.
 
     Args:
@@ -109,30 +111,33 @@ def plan_grid(spec: StageSpec, height_px: int, width_px: int, tile_px: int) -> T
         height_px: frame height, already a multiple of ``spec.multiple_of``.
         width_px: frame width, likewise.
         tile_px: side of the tiles including their halo; 0 for whole frames.
+        halo_px: context on inner sides; the stage's own where None.
 
     Raises:
         InvalidInput: the tile is too small for the stage's halo.
     """
     multiple = spec.multiple_of
+    halo = spec.halo_px if halo_px is None else halo_px
     if tile_px == 0 or spec.tiling is Tiling.NEVER:
         tile_px = max(height_px, width_px)
     side = max(tile_px // multiple * multiple, multiple)
-    smallest = smallest_tile_px(spec)
+    smallest = smallest_tile_px(spec, halo)
     if side < smallest and side < max(height_px, width_px):
         raise InvalidInput(
             f"tile of {tile_px} px for stage {spec.name!r}",
-            f"at least {smallest} px (halo {spec.halo_px} px on both sides and a core)",
+            f"at least {smallest} px (halo {halo} px on both sides and a core)",
         )
-    rows = _spans(height_px, side, spec.halo_px, multiple)
-    cols = _spans(width_px, side, spec.halo_px, multiple)
+    rows = _spans(height_px, side, halo, multiple)
+    cols = _spans(width_px, side, halo, multiple)
     tiles = tuple(Tile(n, r, c) for n, (r, c) in enumerate(product(rows, cols)))
     size = (min(side, height_px), min(side, width_px))
-    return TileGrid(height_px, width_px, size, spec.halo_px, tiles)
+    return TileGrid(height_px, width_px, size, halo, tiles)
 
 
-def smallest_tile_px(spec: StageSpec) -> int:
+def smallest_tile_px(spec: StageSpec, halo_px: int | None = None) -> int:
     """The smallest useful tile: both halos and a core of at least 16 px, on the stage's grid."""
-    wanted = max(spec.minimum_px, 2 * spec.halo_px + max(16, spec.multiple_of))
+    halo = spec.halo_px if halo_px is None else halo_px
+    wanted = max(spec.minimum_px, 2 * halo + max(16, spec.multiple_of))
     return -(-wanted // spec.multiple_of) * spec.multiple_of
 
 
