@@ -182,4 +182,4 @@ def test_a_truncated_recording_without_its_index_says_so(tmp_path, clip):
 def test_too_many_frames_are_cut_off_with_a_warning(clip):
     with ClipReader(str(clip), limits=DecodeLimits(max_frames=3)) as reader:
         assert len(list(reader)) == 3
-    assert any("limit of frames" in text for text in reader.warnings)
+    assert any("limit of 3 frames" in text for text in reader.warnings)

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "decode_frames",
     "decode_packets",
     "open_video",
+    "whole_packets",
 ]
 
 _BEAT_S = 0.5
@@ -170,8 +171,32 @@ def decode_frames(
         MemoryError: the limit of memory was hit.
     """
     only(container, stream)
-    packets = container.demux(stream)
+    packets = whole_packets(container.demux(stream))
     yield from decode_packets(packets, stream.codec_context, log, beat, _LEADING_PACKETS)
+
+
+def whole_packets(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Leave out a last packet that the end of the file cuts off, and empty ones.
+
+    A decoder that is fed the stump gives back an error instead of the good frames that it holds.
+    Damaged packets with others behind them (lost pieces of a broadcast) are for the decoder.
+
+    Raises:
+        Damage: the last packet is cut off.
+    """
+    held: Packet[Any] | None = None
+    for packet in packets:
+        if packet.size == 0:
+            continue  # a repeated frame, or PyAV's flush: ours is sent once, at the end
+        if held is not None:
+            yield held
+            held = None
+        if packet.is_corrupt:
+            held = packet
+        else:
+            yield packet
+    if held is not None:
+        raise Damage("the file ends within this frame")
 
 
 def decode_packets(
@@ -203,8 +228,6 @@ def decode_packets(
             packet, stopped = None, problem
         except av.FFmpegError as problem:
             packet, stopped = None, Damage(f"reading stopped: {_reason(problem, log)}")
-        if packet is not None and packet.size == 0:
-            continue  # a repeated frame, or PyAV's flush: ours is sent once, at the end
         beat()
         try:
             frames = context.decode(packet)
@@ -216,8 +239,12 @@ def decode_packets(
                 raise Damage(_reason(problem, log)) from problem
             frames = []
         for frame in frames:
+            picture = _wrap(frame, context.name, log)
+            if failed and not started:
+                text = f"the first {failed} packets could not be decoded"
+                picture = replace(picture, complaints=(text, *picture.complaints))
             started = True
-            yield _wrap(frame, context.name, log)
+            yield picture
         if packet is None:  # all that was read before has come out
             if stopped is not None:
                 raise stopped

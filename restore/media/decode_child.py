@@ -80,6 +80,7 @@ class _Delivery:
         self._bad: list[_Bad] = []
         self._complaints: list[str] = []
         self._complained_at = 0
+        self._notes: list[str] = []
         self.index = 0
 
     def skip_to(self, pictures: Iterator[Decoded]) -> None:
@@ -96,22 +97,23 @@ class _Delivery:
                 if self._wanted.stop is not None and self.index >= self._wanted.stop:
                     break
                 if self.index >= max_frames:
+                    self._notes.append(f"the limit of {max_frames} frames cuts the rest off")
                     break
                 self._check(picture)
                 self._deliver(ring, picture)
                 self.index += 1
         except Damage as problem:
             stopped = str(problem)
-            self._mark(self.index, self._expected(), stopped, is_lost=True)
+            self._mark(self.index, max(self.index + 1, self._expected()), stopped, is_lost=True)
         self._finish(cut_short=bool(stopped))
 
     def _expected(self) -> int:
         """Frames that the clip would have, by all that it says."""
         info, scan = self._opened.info, self._opened.scan
-        expected = info.declared_frames or (scan.packets if scan is not None else 0)
+        expected = info.declared_frames or 0
         if scan is not None and scan.problem and info.duration and info.frame_rate:
             expected = max(expected, round(info.duration * info.frame_rate))
-        return max(self.index + 1, expected)
+        return expected or (scan.packets if scan is not None else 0)
 
     def _check(self, picture: Decoded) -> None:
         frame = picture.frame
@@ -178,7 +180,7 @@ class _Delivery:
 
     def _finish(self, *, cut_short: bool) -> None:
         self._fail_if_strict(at_end=True)
-        warnings = [*self._timeline.warnings(), *self._complaints]
+        warnings = [*self._timeline.warnings(), *self._complaints, *self._notes]
         if not cut_short and self._wanted.stop is None:
             cut_short = self._is_cut_short()
         damaged = [[bad.start, bad.stop, bad.why] for bad in self._bad[:10_000]]
@@ -198,11 +200,10 @@ class _Delivery:
         if scan is None or not (scan.problem or scan.damaged):
             return False
         expected = self._expected()
-        if scan.problem or self.index + 1 < expected:
-            why = scan.problem or "packets are cut short"
-            self._mark(self.index, expected, why, is_lost=True)
-            return True
-        return False
+        if self.index >= expected:  # whatever is missing was no frame
+            return False
+        self._mark(self.index, expected, scan.problem or "packets are cut short", is_lost=True)
+        return True
 
 
 def _open(payload: dict[str, Any], log: NativeLog, beat: Beat) -> Opened:

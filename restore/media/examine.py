@@ -291,8 +291,6 @@ def _scan_warnings(scan: Scan) -> tuple[str, ...]:
         said.append(f"the file cannot be read to its end: {scan.problem}")
     if scan.damaged:
         said.append(f"{scan.damaged} packets are marked as damaged or cut short")
-    if scan.cut_off:
-        said.append(f"more than {scan.packets} frames; the limit of frames cuts the rest off")
     return tuple(said)
 
 

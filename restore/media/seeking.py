@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from restore.media.container_in import Damage, Decoded, decode_packets
+from restore.media.container_in import Damage, Decoded, decode_packets, whole_packets
 from restore.media.native_log import NativeLog
 from restore.media.scan import Scan, only
 
@@ -131,7 +131,7 @@ def pictures_from(
     codec = stream.codec_context.codec.canonical_name
     try:
         container.seek(key, stream=stream, backward=True)
-        packets = container.demux(stream)
+        packets = whole_packets(container.demux(stream))
         first = next(packets, None)
         if first is None or first.pts is None or first.pts > times[start]:
             return None
