@@ -9,9 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from restore.errors import MediaError
 from restore.media.writer import CopiedStream
 from restore.time import FrameRange
-from tests.media_out_clips import packet_hashes
+from tests.media_out_clips import packet_hashes, packet_times
 from tests.media_out_sources import (
     LINES,
     RATE,
@@ -207,3 +208,34 @@ def onset(path: Path) -> int:
     """Position in samples of the first loud sound."""
     heard = decoded_sound(path)
     return min(place for place, value in heard.items() if abs(value) > 2000)
+
+
+def test_mutated_sources_cost_their_own_streams_only(tmp_path):
+    """60 seeded mutations: the picture is written whole, or the source is refused by type."""
+    sources = [
+        make_source(tmp_path / "a.mkv", audio=("libopus", "flac"), subtitles=("ass",)),
+        make_source(tmp_path / "a.mp4", audio=("aac",), subtitles=("mov_text",)),
+        make_source(tmp_path / "a.ts", audio=("mp2",)),
+    ]
+    written = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        source = sources[seed % 3]
+        data = bytearray(source.read_bytes())
+        if seed % 2:
+            del data[int(rng.integers(len(data) // 4, len(data))) :]
+        for place in rng.integers(0, len(data), int(rng.integers(1, 40))):
+            data[place] = rng.integers(0, 256)
+        broken = tmp_path / f"broken{source.suffix}"
+        broken.write_bytes(data)
+        target = tmp_path / f"out{('.mp4', '.mkv', '.mov')[seed // 3 % 3]}"
+        try:
+            report = copy_all(
+                broken, target, list(range(50)), Fraction(1, 25), Fraction(25), overwrite=True
+            )
+        except MediaError:
+            continue
+        written += 1
+        assert report.frames == 50
+        assert len(packet_times(target)[0]) == 50
+    assert written > 30

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.error import ArgumentError, InvalidDataError
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamCopier", "starts_anywhere"]
 
 _COVER_NAMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+_NEEDS_SETUP = frozenset({"aac", "alac", "flac", "opus", "vorbis"})
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
 # QuickTime's list of languages mixes the two forms of ISO 639-2; FFmpeg matches it by letter.
 _QUICKTIME_LANGUAGES = {
@@ -65,6 +67,7 @@ class StreamCopier:
         self._fixed: list[CopiedStream] = []
         self._facts: dict[int, CopiedStream] = {}  # streams die with their container
         self._origin_s = Fraction(0)
+        self._refused: set[int] = set()
         self.warnings: list[str] = []
         self._waiting: AnyPacket | None = None
         main = source.streams.best("video")
@@ -180,7 +183,7 @@ class StreamCopier:
                 is_flush = packet.dts is None and not packet.size
                 if packet.stream_index in self._tracks and not is_flush:
                     yield packet
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, IndexError) as error:
             # The picture may still be whole; what was read of the other streams is kept.
             self.warnings.append(f"the source's other streams end early, it is damaged: {error}")
 
@@ -202,8 +205,19 @@ class StreamCopier:
             self._mux(packet)
 
     def _mux(self, packet: AnyPacket) -> None:
-        for ready in self._tracks[packet.stream_index].take(packet):
-            self._output.mux(ready)
+        if packet.stream_index in self._refused:
+            return
+        self._send(self._tracks[packet.stream_index], packet.stream_index, packet)
+
+    def _send(self, track: Track, index: int, packet: AnyPacket | None) -> None:
+        """Mux what a track makes of a packet; a track that the muxer refuses ends there."""
+        try:
+            for ready in track.finish() if packet is None else track.take(packet):
+                self._output.mux(ready)
+        except (ArgumentError, InvalidDataError) as error:
+            self._refused.add(index)
+            kind = self._facts[index].type
+            self.warnings.append(f"{kind} stream {index} ends early, it is damaged: {error}")
 
     def finish(self, end_s: Fraction) -> None:
         """Mux the rest: all of it, or with a cut what begins before ``end_s``."""
@@ -218,9 +232,9 @@ class StreamCopier:
                     break
                 continue
             self._mux(packet)
-        for track in self._tracks.values():
-            for ready in track.finish():
-                self._output.mux(ready)
+        for index, track in self._tracks.items():
+            if index not in self._refused:
+                self._send(track, index, None)
 
     def report(self) -> tuple[CopiedStream, ...]:
         """What became of each stream, in the source's order."""
@@ -267,6 +281,10 @@ def _is_timecode(stream: Stream) -> bool:
 
 def _holds(muxer: str, stream: Stream) -> bool:
     """Whether a container takes a stream, found by writing a header into memory."""
+    context = getattr(stream, "codec_context", None)
+    is_framed = stream.container.format.name not in ("mpegts", "mpeg", "aac", "flv")
+    if is_framed and _codec(stream) in _NEEDS_SETUP and context and not context.extradata:
+        return False  # damaged; the muxer would only notice once packets are under way
     try:
         trial = av.open(io.BytesIO(), "w", format=muxer)
         trial.add_stream_from_template(stream, opaque=True)

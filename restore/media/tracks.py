@@ -137,6 +137,9 @@ class CopiedTrack(Track):
         self._last = stamp
         pts = stamp if packet.pts is None else rescale(packet.pts, source, unit)
         length = rescale(packet.duration or 0, source, unit)
+        if not 0 <= length < 2**31:  # what muxers take; more is damage
+            self.damaged += 1
+            length = 0
         packet.time_base = unit
         packet.dts, packet.pts, packet.duration = stamp, max(pts, stamp), length
 

@@ -220,11 +220,18 @@ class ContainerWriter(ClipWriter):
             )
 
     def _finish_tags(self) -> None:
-        """MP4 tags that the muxer has no field for."""
-        if self._muxer != "mp4":
+        """Check the index, and add MP4 tags that the muxer has no field for."""
+        if self._muxer == "matroska":
             return
         with open_media(self._path.temporary) as file:
             present = set(file.metadata)
+            indexed = file.streams.video[0].frames
+        if indexed != self._frames:
+            raise OutputError(
+                f"{self._path.final} came out with {indexed} frames", f"{self._frames} as written"
+            )
+        if self._muxer == "mov":
+            return
         missing = {k: v for k, v in self._tags.items() if k not in present}
         if not append_tags(self._path.temporary, missing):
             self.warnings.append(f"MP4 has no field for the tags {', '.join(sorted(missing))}")
