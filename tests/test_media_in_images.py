@@ -84,6 +84,14 @@ def test_exr_is_linear_unless_it_says_otherwise(tmp_path):
     assert probe(str(path)).resolved_color.transfer is Transfer.LINEAR
 
 
+def test_tags_that_are_no_text_do_no_harm(tmp_path):
+    path = write(tmp_path / "a.exr", "exr", smooth_planes("gbrpf32le", *SIZE, 0))
+    data = path.read_bytes()
+    assert b"lavc" in data
+    path.write_bytes(data.replace(b"lavc", b"\xdc\xff\xfe\x80"))
+    assert probe(str(path)).video_metadata == {}
+
+
 def test_jpeg_is_read_as_full_range(tmp_path):
     frame = frame_of("yuvj420p", *SIZE, smooth_planes("yuv420p", *SIZE, 0))
     path = write_image(tmp_path / "a.jpg", "mjpeg", "yuvj420p", frame)

@@ -31,7 +31,7 @@ from restore.media.timing import average_rate, is_uneven
 from restore.media.unpack import Unpacker
 from restore.time import Timecode
 
-__all__ = ["Opened", "first_picture", "open_clip", "read_color"]
+__all__ = ["Opened", "first_picture", "frame_metadata", "open_clip", "read_color"]
 
 # AVFieldOrder: what is shown first decides, whatever is coded first.
 _FIELD_ORDERS = {
@@ -165,10 +165,18 @@ def _stream_info(stream: Stream) -> StreamInfo:
     return StreamInfo(stream.index, stream.type, name, base, seconds, language, detail, metadata)
 
 
+def frame_metadata(frame: VideoFrame) -> dict[str, str]:
+    """Tags of a picture; none where they are no UTF-8, which PyAV does not read."""
+    try:
+        return {str(key): str(value).strip() for key, value in frame.metadata.items()}
+    except UnicodeDecodeError:
+        return {}
+
+
 def _timecode(
     container: InputContainer, stream: VideoStream, frame: VideoFrame, rate: Fraction | None
 ) -> tuple[Timecode | None, tuple[str, ...]]:
-    holders = [stream.metadata, container.metadata, frame.metadata]
+    holders = [stream.metadata, container.metadata, frame_metadata(frame)]
     holders += [other.metadata for other in container.streams if other.type == "data"]
     for holder in holders:
         for key, text in holder.items():

@@ -21,7 +21,7 @@ from restore.color import ChromaSite, guess_color
 from restore.errors import InvalidInput, UnsafeMedia, UnsupportedMedia
 from restore.frames import ClipInfo, FieldOrder
 from restore.media.container_in import Damage, Decoded, confine_decoder, decode_packets
-from restore.media.examine import Opened, first_picture, read_color
+from restore.media.examine import Opened, first_picture, frame_metadata, read_color
 from restore.media.image_kinds import ImageHeader, read_header
 from restore.media.image_names import ImageFiles, find_images
 from restore.media.native_log import NativeLog
@@ -157,7 +157,7 @@ def _describe(
     )  # fmt: skip
     files = sequence.files
     count = len(files.files)
-    metadata = {str(key): str(value).strip() for key, value in frame.metadata.items()}
+    metadata = frame_metadata(frame)
     if files.first_number is not None:
         metadata["first_number"] = str(files.first_number)
     warnings = sequence.warnings + ((unpacker.warning,) if unpacker.warning else ())

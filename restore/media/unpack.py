@@ -89,7 +89,8 @@ class Unpacker:
         layout = self.layout
         if layout is None:
             try:
-                frame = frame.reformat(format=self.target.name)
+                # One thread: with more, swscale gives other samples now and then.
+                frame = frame.reformat(format=self.target.name, threads=1)
             except (ValueError, OSError) as problem:
                 raise UnsupportedMedia(f"pixel format {self.source}: {problem}") from None
             for number, out in enumerate(planes):
