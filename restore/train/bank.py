@@ -51,11 +51,14 @@ def _busy(pixels: Picture) -> float:
 
 
 def _pick(
-    sources: list[tuple[str, int, Picture]], size_px: int, random: np.random.Generator
+    sources: list[tuple[str, int, Picture]],
+    size_px: int,
+    busy: float,
+    random: np.random.Generator,
 ) -> Tile:
-    """The busiest of a few random tiles in three cases of four, else any."""
+    """The busiest of a few random tiles in a share ``busy`` of all cases, else any."""
     found: list[Tile] = []
-    for _ in range(CANDIDATES if random.random() < 0.75 else 1):
+    for _ in range(CANDIDATES if random.random() < busy else 1):
         name, level, picture = sources[int(random.integers(len(sources)))]
         y = int(random.integers(picture.shape[0] - size_px + 1))
         x = int(random.integers(picture.shape[1] - size_px + 1))
@@ -87,6 +90,7 @@ def build_bank(
         "scale": recipe.scale,
         "tile_px": recipe.tile_px,
         "shrink": list(recipe.shrink),
+        "busy": recipe.busy,
         "material": [[m.kind, m.tiles, list(m.strength)] for m in recipe.material],
         "photos": [[p.name, p.sha256] for p in photos],
     }
@@ -123,7 +127,7 @@ def _pair(
     random: np.random.Generator,
 ) -> tuple[tuple[Picture, Picture], dict[str, Any]]:
     margin_px = MARGINS_PX[material.kind] * recipe.scale
-    tile = _pick(sources, size_px + 2 * margin_px, random)
+    tile = _pick(sources, size_px + 2 * margin_px, recipe.busy, random)
     least, most = material.strength
     strength = least + (most - least) * random.random()
     low, high, parameters = MAKERS[material.kind](tile.pixels, recipe.scale, strength, random)

@@ -70,6 +70,8 @@ class Recipe:
         tile_px: side of the input tiles in the bank.
         shrink: factors by which photographs are shrunk before tiles are cut from them.
         bundled: whether scikit-image's bundled CC0 and public-domain photographs join the data.
+        busy: share of the tiles that are the busiest of a few instead of any. Busy means textured:
+            much of it is noise that no network can bring back, so more is not better.
         leave_out: file names of photographs that this run does without.
         start_from: name of a weights file to begin with, looked for beside the output folder.
         optimiser: rates.
@@ -92,6 +94,7 @@ class Recipe:
     bundled: bool = True
     leave_out: tuple[str, ...] = ()
     until: int = 0
+    busy: float = 0.75
     start_from: str = ""
     optimiser: Optimiser = field(default_factory=Optimiser)
 
