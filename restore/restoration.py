@@ -22,6 +22,7 @@ from restore.media.master import VideoSpec, WriteReport
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
 from restore.media.reader import ClipReader
+from restore.media.sidecar import save_beside
 from restore.media.writer import open_writer
 from restore.recipe import Recipe
 from restore.stages import StageContext, build_stage
@@ -234,7 +235,9 @@ def run_job(
         for stage in done.stages
         for step in stage.ladder
     ]
-    heard = (*plan.notes, *reader.warnings, *ladder, *written.warnings)
+    texts = {k: v for s in plan.pipeline for k, v in getattr(s, "sidecars", dict)().items()}
+    beside = save_beside(job.destination, texts, overwrite=job.overwrite)
+    heard = (*plan.notes, *reader.warnings, *ladder, *written.warnings, *beside)
     return JobReport(plan, done, written, tuple(dict.fromkeys(heard)))
 
 

@@ -20,6 +20,7 @@ __all__ = ["STAGES", "StageContext", "build_stage", "check_settings", "stage_cla
 STAGES: Mapping[str, str] = {
     "deartifact": "restore.stages.deartifact:Deartifact",
     "resize": "restore.stages.resize:Resize",
+    "shots": "restore.stages.shots:Shots",
     "upscale": "restore.stages.upscale:Upscale",
 }
 

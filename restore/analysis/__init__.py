@@ -1,0 +1,1 @@
+"""What is measured of frames for stages and reports: shots, repeats, fields."""

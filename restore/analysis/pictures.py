@@ -1,0 +1,62 @@
+"""Frames as analyses see them: small grey pictures, made once from frames on any device."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restore.frames import Frame
+
+__all__ = ["SMALL_PX", "equalised", "luma_of", "small_luma"]
+
+SMALL_PX: Final = (72, 96)
+_LEAST_DEVIATION: Final = 0.015
+
+
+def luma_of(data: Tensor) -> Tensor:
+    """``[3, h, w]`` R'G'B' to ``[h, w]`` luma, by the plain weights of ITU-R BT.601."""
+    return 0.299 * data[0] + 0.587 * data[1] + 0.114 * data[2]
+
+
+def small_luma(frame: Frame, size_px: tuple[int, int] = SMALL_PX) -> NDArray[np.float32]:
+    """A frame's luma, averaged down to a size that grain does not survive.
+
+    Whole blocks are averaged first, which is all that large frames need; the rest is area
+    resampling.
+
+    Args:
+        frame: of any size and device.
+        size_px: rows and columns wanted; frames smaller than that are enlarged.
+
+    Returns:
+        ``[rows, columns]`` float32, nominal 0..1.
+    """
+    luma = luma_of(frame.data)
+    block = min(math.floor(luma.shape[0] / size_px[0]), math.floor(luma.shape[1] / size_px[1]))
+    if block > 1:
+        luma = F.avg_pool2d(luma[None, None], block)[0, 0]
+    flat = luma.to("cpu", torch.float32).numpy()
+    small = cv2.resize(flat, size_px[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.float32)
+
+
+def equalised(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The same picture at mid grey with one contrast, so that flicker and exposure say nothing.
+
+    Args:
+        picture: ``[h, w]`` 0..1. Contrast below 4 code values of 8 bit is not raised to the full.
+
+    Returns:
+        ``[h, w]`` uint8: mean 128, standard deviation 48 where the picture has any contrast.
+    """
+    deviation = max(float(picture.std()), _LEAST_DEVIATION)
+    level = 128.0 + (picture - picture.mean()) * (48.0 / deviation)
+    rounded: NDArray[np.uint8] = np.clip(np.rint(level), 0, 255).astype(np.uint8)
+    return rounded
