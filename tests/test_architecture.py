@@ -22,7 +22,7 @@ ALLOWED = {
     "motion": VOCABULARY,
     "analysis": VOCABULARY | {"motion"},
     "registration": VOCABULARY | {"motion"},
-    "stages": VOCABULARY | {"engine", "models", "motion", "analysis", "registration"},
+    "stages": VOCABULARY | {"engine", "models", "motion", "registration", "analysis", "registration"},
     "train": VOCABULARY | {"degrade", "models", "media"},
     "recipe": VOCABULARY | {"stages"},
     "restoration": VOCABULARY | {"recipe", "stages", "engine", "media"},

@@ -21,6 +21,7 @@ STAGES: Mapping[str, str] = {
     "deartifact": "restore.stages.deartifact:Deartifact",
     "resize": "restore.stages.resize:Resize",
     "shots": "restore.stages.shots:Shots",
+    "stabilise": "restore.stages.stabilise:Stabilise",
     "upscale": "restore.stages.upscale:Upscale",
 }
 

@@ -1,0 +1,165 @@
+"""Take gate weave and shake out, and keep what the camera meant to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Final, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from restore.engine.stage import StreamSpec
+from restore.frames import Frame
+from restore.registration.intended import IntendedPath, PathRules
+from restore.registration.register import Register
+from restore.registration.shift import filled_borders, shifted
+from restore.stages import StageContext
+
+__all__ = ["Stabilise"]
+
+Doubles = NDArray[np.float64]
+
+_NEIGHBOURS: Final = 8  # frames on each side that may fill a border
+_STILL_PX: Final = 0.01  # a smaller move is not worth resampling
+
+
+@dataclass
+class _Shot:
+    """A shot as far as it is known; frames from ``first`` on are still held."""
+
+    intended: tuple[IntendedPath, IntendedPath]
+    register: Register = field(default_factory=Register)
+    path: list[Doubles] = field(default_factory=list)
+    held: deque[Frame] = field(default_factory=deque)
+    first: int = 0
+    done: int = 0
+
+
+class Stabilise:
+    """Registers every frame, tells weave from camera movement, and moves frames once.
+
+    Positions come from robust motion of the whole frame (:mod:`restore.registration.register`),
+    the camera's own path from :mod:`restore.registration.intended`. Frames are moved by parts of a
+    pixel with a sharp kernel; turns and changes of size are left alone. Nothing reaches across a
+    cut. There is no randomness.
+    """
+
+    class Settings(BaseModel):
+        """Settings of the stage.
+
+        ``lookahead``: frames seen ahead, all of them held in memory; weave slower than that passes
+        for camera movement. ``borders``: ``fill`` takes what a move leaves open from other frames
+        of the shot that saw it, ``repeat`` repeats the border's pixels. ``limit``: farthest that a
+        frame is moved, as a share of its height. ``strength``: share of the weave that is removed.
+        """
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        lookahead: int = Field(default=40, ge=12, le=120)
+        borders: Literal["fill", "repeat"] = "fill"
+        limit: float = Field(default=0.05, gt=0, le=0.25)
+        strength: float = Field(default=1.0, ge=0, le=1)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.spec = StreamSpec(name="stabilise", delay=settings.lookahead)
+        self._squares = np.zeros(2)
+        self._farthest_px = 0.0
+        self._frames = 0
+        self._limited = 0
+
+    @classmethod
+    def build(cls, settings: Settings, context: StageContext) -> Self:
+        """Make the stage."""
+        return cls(settings)
+
+    def facts(self) -> Mapping[str, str]:
+        """Settings; after the run, how far frames were moved."""
+        facts = {name: str(value) for name, value in self._settings.model_dump().items()}
+        if self._frames:
+            across, down = np.sqrt(self._squares / self._frames)
+            facts["removed"] = (
+                f"{across:.2f} px across and {down:.2f} px down RMS, "
+                f"{self._farthest_px:.1f} px at most"
+            )
+        if self._limited:
+            facts["limited"] = f"{self._limited} frames lay farther off than the limit"
+        return facts
+
+    def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Give the frames at rest, ``lookahead`` frames late."""
+        for _, shot in groupby(frames, key=lambda frame: frame.shot):
+            yield from self._steadied(shot)
+
+    def _steadied(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        state: _Shot | None = None
+        for frame in frames:
+            if state is None:
+                rules = PathRules(
+                    lookahead=self._settings.lookahead,
+                    ceiling_px=max(0.2, 0.01 * frame.data.shape[-2]),
+                )
+                state = _Shot((IntendedPath(rules), IntendedPath(rules)))
+            state.held.append(frame)
+            state.path.append(state.register.add(frame.data))
+            if len(state.path) > state.done + self._settings.lookahead:
+                yield self._next(state)
+        while state is not None and state.done < len(state.path):
+            yield self._next(state)
+
+    def _next(self, state: _Shot) -> Frame:
+        number = state.done
+        path = np.array(state.path)
+        meant = np.array([state.intended[axis].at(number, path[:, axis]) for axis in (0, 1)])
+        frame = state.held[number - state.first]
+        move = self._limit((meant - path[number]) * self._settings.strength, frame)
+        out = self._moved(frame, state, path, move) if np.abs(move).max() > _STILL_PX else frame
+        self._squares += np.square(move)
+        self._farthest_px = max(self._farthest_px, float(np.abs(move).max()))
+        self._frames += 1
+        state.done += 1
+        while state.first < state.done - _NEIGHBOURS:
+            state.held.popleft()
+            state.first += 1
+        return out
+
+    def _limit(self, move: Doubles, frame: Frame) -> Doubles:
+        most_px = self._settings.limit * frame.data.shape[-2]
+        away_px = float(np.abs(move).max())
+        if away_px <= most_px:
+            return move
+        self._limited += 1
+        return move * (most_px / away_px)
+
+    def _moved(self, frame: Frame, state: _Shot, path: Doubles, move: Doubles) -> Frame:
+        across, down = float(move[0]), float(move[1])
+        with torch.inference_mode():
+            data = shifted(frame.data, across, down)
+            if self._settings.borders == "fill":
+                data = filled_borders(data, (across, down), self._others(state, path, move))
+            alpha = frame.alpha
+            if alpha is not None:
+                alpha = shifted(alpha, across, down).clamp(0, 1)
+        return replace(frame, data=data, alpha=alpha)
+
+    def _others(
+        self, state: _Shot, path: Doubles, move: Doubles
+    ) -> list[tuple[torch.Tensor, tuple[float, float]]]:
+        """Frames near by, the nearest first, with the shift that lays them over this one."""
+        now = state.done
+        near = [
+            number
+            for away in range(1, _NEIGHBOURS + 1)
+            for number in (now - away, now + away)
+            if state.first <= number < min(len(path), state.first + len(state.held))
+        ]
+        shifts = {number: path[now] - path[number] + move for number in near}
+        return [
+            (state.held[number - state.first].data, (float(x), float(y)))
+            for number, (x, y) in shifts.items()
+        ]
