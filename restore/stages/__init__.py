@@ -19,6 +19,7 @@ __all__ = ["STAGES", "StageContext", "build_stage", "check_settings", "stage_cla
 
 STAGES: Mapping[str, str] = {
     "deartifact": "restore.stages.deartifact:Deartifact",
+    "dust": "restore.stages.dust:Dust",
     "resize": "restore.stages.resize:Resize",
     "shots": "restore.stages.shots:Shots",
     "stabilise": "restore.stages.stabilise:Stabilise",
