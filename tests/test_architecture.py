@@ -22,10 +22,11 @@ ALLOWED = {
     "motion": VOCABULARY,
     "analysis": VOCABULARY | {"motion"},
     "registration": VOCABULARY | {"motion"},
-    "stages": VOCABULARY | {"engine", "models", "motion", "registration", "analysis", "registration"},
+    "stages": VOCABULARY | {"engine", "models", "motion", "registration", "analysis"},
     "train": VOCABULARY | {"degrade", "models", "media"},
     "recipe": VOCABULARY | {"stages"},
-    "restoration": VOCABULARY | {"recipe", "stages", "engine", "media"},
+    "plan": VOCABULARY | {"recipe", "stages", "engine", "media"},
+    "restoration": VOCABULARY | {"plan", "recipe", "stages", "engine", "media"},
     "overrides": VOCABULARY | {"recipe", "stages"},
     "batch": VOCABULARY | {"media"},
 }

@@ -1,0 +1,294 @@
+"""What a job will do: its source looked at, its stages built and laid out. Nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import torch
+
+from restore.engine.device import choose_device
+from restore.engine.layout import Layout, choose_layout
+from restore.engine.run import pipeline_labels
+from restore.engine.settings import EngineSettings
+from restore.engine.stage import AnyStage, Stage, StreamStage
+from restore.errors import InvalidInput
+from restore.frames import ClipInfo
+from restore.media.master import VideoSpec
+from restore.media.probe import probe
+from restore.media.profiles import Delivery, default_delivery
+from restore.media.reader import ClipReader
+from restore.recipe import Recipe
+from restore.stages import StageContext, build_stage
+from restore.time import FrameRange, rescale
+
+__all__ = ["Job", "JobPlan", "StagePlan", "open_source", "plan_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for.
+
+    Attributes:
+        source: file, image, folder, printf pattern, or ``-`` for YUV4MPEG2 on standard input.
+        destination: file, folder, printf pattern, or ``-`` for YUV4MPEG2 on standard output.
+        recipe: stages and delivery.
+        settings: of the engine.
+        range: frames of the source to take.
+        strict: fail on the first damage instead of stopping there with a warning.
+        overwrite: replace an existing destination.
+        rate: frame rate of an image sequence; None for the file's own.
+        context: models that stages draw on.
+    """
+
+    source: str
+    destination: str
+    recipe: Recipe
+    settings: EngineSettings = field(default_factory=EngineSettings)
+    range: FrameRange = field(default_factory=FrameRange)
+    strict: bool = False
+    overwrite: bool = False
+    rate: Fraction | None = None
+    context: StageContext = field(default_factory=StageContext)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """How a stage will run.
+
+    Attributes:
+        label: name in the pipeline.
+        input_px: width and height in.
+        output_px: width and height out.
+        layout: device, number format, tiles and batch.
+        grid: the tile grid.
+        memory_bytes: what one call is expected to take.
+        frame_s: time a frame is expected to take, measured on one tile; None where not measured.
+        facts: the stage's own words.
+    """
+
+    label: str
+    input_px: tuple[int, int]
+    output_px: tuple[int, int]
+    layout: str
+    grid: str
+    memory_bytes: int
+    frame_s: float | None
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """A job made ready: everything is known but the pixels.
+
+    Attributes:
+        job: what was asked for.
+        source: facts of the source.
+        delivery: how the result is written.
+        video: the result's video.
+        frames: frames expected; None where the source does not say.
+        stages: one plan for each stage.
+        memory_bytes: upper estimate of memory for stages and queues together.
+        pipeline: the stages, ready to run.
+        notes: guesses and warnings so far, for people.
+        reader: the source where it is a pipe, opened to be looked at.
+    """
+
+    job: Job
+    source: ClipInfo
+    delivery: Delivery
+    video: VideoSpec
+    frames: int | None
+    stages: tuple[StagePlan, ...]
+    memory_bytes: int
+    pipeline: tuple[AnyStage, ...]
+    notes: tuple[str, ...]
+    reader: ClipReader | None = None
+
+    @property
+    def expected_s(self) -> float | None:
+        """Time that the stages will take, None where it was not measured."""
+        times = [stage.frame_s for stage in self.stages]
+        if self.frames is None or any(spent is None for spent in times):
+            return None
+        return self.frames * sum(spent for spent in times if spent is not None)
+
+
+def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
+    """Look at the source, load the models and lay everything out. Nothing is written.
+
+    Args:
+        job: what is asked for.
+        measure: run one tile through each stage to estimate the time.
+
+    Raises:
+        InvalidInput, MediaError, ModelError: what is asked for cannot be done, and why.
+    """
+    # A pipe can be read once only, so what looks at it is kept to read on from.
+    reader = open_source(job) if job.source == "-" else None
+    info = reader.info if reader else probe(job.source, rate=job.rate)
+    pipeline = _build(job)
+    device = choose_device(job.settings.device)
+    size = info.upright_px
+    stages: list[StagePlan] = []
+    for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True):
+        stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
+        size = stages[-1].output_px
+    delivery = _delivery(job, info)
+    rate = _rate(pipeline)
+    video = _video(job, info, size, rate)
+    frames = _expected_frames(info, job.range)
+    most = max((stage.memory_bytes for stage in stages), default=0)
+    return JobPlan(
+        job=job,
+        source=info,
+        delivery=delivery,
+        video=video,
+        frames=None if frames is None or rate is None else round(frames * rate),
+        stages=tuple(stages),
+        memory_bytes=most + 2 * job.settings.queue_bytes,
+        pipeline=pipeline,
+        notes=(*info.color_guesses, *info.warnings),
+        reader=reader,
+    )
+
+
+def open_source(job: Job) -> ClipReader:
+    """A reader over the part of the source that a job takes."""
+    return ClipReader(job.source, range=job.range, strict=job.strict, rate=job.rate)
+
+
+def _rate(pipeline: tuple[AnyStage, ...]) -> Fraction | None:
+    """Frames out for each frame in; None where a stage leaves that to the clip."""
+    rate = Fraction(1)
+    for stage in pipeline:
+        if stage.spec.rate is None:
+            return None
+        rate *= stage.spec.rate
+    return rate
+
+
+def _build(job: Job) -> tuple[AnyStage, ...]:
+    """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
+    recipe = job.recipe
+    stages = [build_stage(step.stage, step.settings, job.context) for step in recipe.steps]
+    reached = Fraction(1)
+    for stage in stages:
+        if isinstance(stage, Stage):
+            reached *= stage.spec.scale
+    if recipe.scale is not None and reached != recipe.scale:
+        settings = {"scale": recipe.scale / reached}
+        stages.append(build_stage("resize", settings, job.context))
+    return tuple(stages)
+
+
+def _plan_stage(
+    stage: AnyStage,
+    label: str,
+    settings: EngineSettings,
+    device: torch.device,
+    size: tuple[int, int],
+    *,
+    measure: bool,
+) -> StagePlan:
+    width, height = size
+    if isinstance(stage, StreamStage):
+        held = (stage.spec.delay + 1) * width * height * 3 * 4
+        facts = dict(stage.facts())
+        return StagePlan(label, size, size, "stream", "whole frames", held, None, facts)
+    layout = choose_layout(stage, settings, device, height, width)
+    grid = layout.grid(stage.spec, height, width)
+    spec = stage.spec
+    tile_area = grid.tile_px[0] * grid.tile_px[1]
+    frame_s = None
+    if measure:
+        frame_s = _tile_s(stage, layout) * len(grid.tiles) * tile_area
+    return StagePlan(
+        label=label,
+        input_px=size,
+        output_px=(spec.output_px(width), spec.output_px(height)),
+        layout=str(layout),
+        grid=str(grid),
+        memory_bytes=layout.bytes_per_px * tile_area * layout.batch,
+        frame_s=frame_s,
+        facts=dict(stage.facts()),
+    )
+
+
+_PROBE_PX = 128
+
+
+def _tile_s(stage: Stage, layout: Layout) -> float:
+    """Seconds for each input pixel, measured on a small tile after one run to warm up."""
+    spec = stage.spec
+    side = -(-max(_PROBE_PX, spec.minimum_px) // spec.multiple_of) * spec.multiple_of
+    window = torch.full((1, spec.window, 3, side, side), 0.5, device=layout.device)
+    stage.place(layout.device, layout.dtype)
+    spent = 0.0
+    with torch.inference_mode():
+        for _ in range(2):
+            began = time.perf_counter()
+            stage.run(window, [0])
+            if layout.device.type == "cuda":
+                torch.cuda.synchronize(layout.device)
+            spent = time.perf_counter() - began
+    return spent / (side * side)
+
+
+def _delivery(job: Job, info: ClipInfo) -> Delivery:
+    wanted = dict(job.recipe.delivery)
+    if not wanted:
+        return default_delivery(job.destination, info)
+    usual = None
+    if "profile" not in wanted:
+        usual = default_delivery(job.destination, info)
+        wanted = {"profile": usual.profile, **wanted}
+        if usual.pixel_format and not {"bit_depth", "pixel_format"} & set(wanted):
+            wanted["pixel_format"] = usual.pixel_format
+    try:
+        return Delivery(**wanted)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InvalidInput(
+            f"delivery settings {', '.join(sorted(wanted))}",
+            "profile, crf, speed, bit_depth, threads or pixel_format",
+        ) from error
+
+
+def _video(job: Job, info: ClipInfo, size: tuple[int, int], rate: Fraction | None) -> VideoSpec:
+    frame_rate = job.rate or info.frame_rate
+    timecode = info.timecode
+    if timecode is not None and job.range.start:
+        timecode = timecode + job.range.start
+    return VideoSpec(
+        width_px=size[0],
+        height_px=size[1],
+        sample_aspect_ratio=info.upright_sar,
+        frame_rate=None if frame_rate is None or rate is None else frame_rate * rate,
+        # Whole rates only make times finer; a stage that leaves frames out keeps their times.
+        time_base=info.time_base / max(1, rate.numerator if rate is not None else 1),
+        color=info.color,
+        color_used=info.resolved_color,
+        timecode=timecode,
+        has_alpha=_has_alpha(info.pixel_format),
+        is_vfr=info.is_vfr if rate is not None else True,
+        metadata=info.metadata,
+        chapters=info.chapters,
+    )
+
+
+def _has_alpha(pixel_format: str) -> bool:
+    return pixel_format.startswith(
+        ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
+    )
+
+
+def _expected_frames(info: ClipInfo, wanted: FrameRange) -> int | None:
+    total = info.decoded_frames or info.declared_frames
+    if total is None and info.duration and info.frame_rate:
+        total = rescale(1, info.duration, 1 / info.frame_rate)
+    if total is None:
+        return None if wanted.stop is None else wanted.stop - wanted.start
+    stop = total if wanted.stop is None else min(total, wanted.stop)
+    return max(0, stop - wanted.start)
