@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["STAGES", "StageContext", "build_stage", "check_settings", "stage_class"]
 
 STAGES: Mapping[str, str] = {
+    "cadence": "restore.stages.cadence:Cadence",
     "deartifact": "restore.stages.deartifact:Deartifact",
+    "deflicker": "restore.stages.deflicker:Deflicker",
     "dust": "restore.stages.dust:Dust",
+    "grain_learn": "restore.stages.grain_learn:GrainLearn",
+    "regrain": "restore.stages.regrain:Regrain",
     "resize": "restore.stages.resize:Resize",
     "shots": "restore.stages.shots:Shots",
     "stabilise": "restore.stages.stabilise:Stabilise",
@@ -34,10 +38,15 @@ class StageContext:
     Attributes:
         store: where model weights are.
         quality: which model a role gets where none is named: ``fast`` or ``best``.
+        job: the job's name, for seeds of stages that work on the stream and get none.
+        shared: what a stage finds out and a later stage of the same job goes by, by name; new for
+            every job.
     """
 
     store: ModelStore = field(default_factory=ModelStore)
     quality: str = "fast"
+    job: str = ""
+    shared: dict[str, object] = field(default_factory=dict)
 
 
 class StageClass(Protocol):

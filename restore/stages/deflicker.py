@@ -1,0 +1,234 @@
+"""Brightness, contrast and colour that breathe from frame to frame, held still within each shot."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from restore.engine.stage import StreamSpec
+from restore.frames import Frame
+from restore.motion.gain import Shading, exposure_change, surface
+from restore.stages import StageContext
+
+__all__ = ["Deflicker"]
+
+Doubles = NDArray[np.float64]
+
+_LONG_SIDE_PX: Final = 128  # of the pictures that exposure is measured on
+_MAP_PX: Final = 48  # long side of the correction before it is enlarged
+_NOTHING: Final = 1e-4  # change of a logarithm that no eye and no 12 bit sample shows
+_HUBER: Final = 1.5
+_BENT: Final = 9  # fewest frames that tell a bend
+_SHARP: Final = 0.6  # share of a step's height that must fall between neighbouring frames
+_STEADY: Final = 4.0  # times the rest's deviation that a step must stand out by
+
+
+class Deflicker:
+    """Holds the exposure of a shot to its own slow course.
+
+    Between neighbouring frames the change of exposure is measured along the motion of the picture
+    (:func:`restore.motion.gain.exposure_change`) as a smooth surface per channel and a change of
+    contrast, and summed over the shot. A straight line is fitted robustly to the sums about each
+    frame, and the frame brought to the line: fades stay, breathing goes, errors of the sum cancel.
+    Where the light changes in a step that lasts, the line ends at the step. A frame that would need
+    more than ``limit`` is taken for a flash of light and left alone.
+    """
+
+    class Settings(BaseModel):
+        """Settings of the stage.
+
+        ``radius``: frames looked at on each side; flicker slower than about twice as many frames
+        is taken for a change of light. ``strength``: share of the flicker that is taken out.
+        ``uneven``: whether flicker may differ over the frame. ``contrast``: whether contrast
+        breathes too. ``limit``: largest correction, as a factor on R'G'B' values.
+        """
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        radius: int = Field(default=10, ge=2, le=30)
+        strength: float = Field(default=1.0, ge=0, le=1)
+        uneven: bool = True
+        contrast: bool = True
+        limit: float = Field(default=1.6, gt=1, le=4)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        waves = (3, 4) if settings.uneven else (1, 1)
+        self._kind = Shading(*waves, contrast=settings.contrast)
+        self._before: list[float] = []
+        self._flashes = 0
+        self.spec = StreamSpec("deflicker", delay=settings.radius)
+
+    @classmethod
+    def build(cls, settings: Settings, context: StageContext) -> Self:
+        """Make the stage."""
+        return cls(settings)
+
+    def facts(self) -> Mapping[str, str]:
+        """Settings, and how much flicker there was."""
+        facts = {name: f"{value:g}" for name, value in self._settings.model_dump().items()}
+        if self._before:
+            rms = float(np.sqrt(np.mean(np.square(self._before))))
+            facts["flicker found"] = f"{np.expm1(rms):.2%} RMS"
+            facts["flashes left alone"] = str(self._flashes)
+        return facts
+
+    def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Give every frame once, each as soon as ``radius`` frames after it are known."""
+        shot: _Shot | None = None
+        for frame in frames:
+            if shot is None or frame.shot != shot.number or frame.data.shape != shot.shape:
+                if shot is not None:
+                    yield from self._given(shot, 0)
+                shot = _Shot(frame, self._kind, self._settings.radius)
+            else:
+                shot.add(frame, self._kind)
+            yield from self._given(shot, self._settings.radius)
+        if shot is not None:
+            yield from self._given(shot, 0)
+
+    def _given(self, shot: _Shot, keep: int) -> Iterator[Frame]:
+        while len(shot.waiting) > keep:
+            course, now = shot.course()
+            overall = np.arange(shot.channels) * self._kind.terms
+            terms = (_line(course, now, overall) - course[now]).reshape(shot.channels, -1)
+            frame = shot.waiting.popleft()
+            self._before.append(float(terms[:, 0].mean()))
+            if np.abs(terms[:, 0]).max() > np.log(self._settings.limit):
+                self._flashes += 1
+                yield frame
+            else:
+                terms = terms * self._settings.strength
+                data = _corrected(frame.data, terms, shot.middle, self._kind)
+                yield replace(frame, data=data)
+
+
+class _Shot:
+    """Frames of one shot that wait, and the course of its exposure about them."""
+
+    def __init__(self, first: Frame, kind: Shading, radius: int) -> None:
+        self.number = first.shot
+        self.shape = first.data.shape
+        self.channels = first.data.shape[0]
+        self.waiting: deque[Frame] = deque([first])
+        self._small = _small(first.data)
+        logs = np.log(np.maximum(self._small.reshape(-1, self.channels), 0.01))
+        self.middle: Doubles = np.median(logs, axis=0).astype(np.float64)
+        self._sums: deque[Doubles] = deque([np.zeros(self.channels * kind.terms)])
+        self._radius = radius
+
+    def add(self, frame: Frame, kind: Shading) -> None:
+        """Take the next frame of the shot."""
+        small = _small(frame.data)
+        change = exposure_change(self._small, small, self.middle, kind)
+        self._sums.append(self._sums[-1] + change.ravel())
+        self._small = small
+        self.waiting.append(frame)
+
+    def course(self) -> tuple[Doubles, int]:
+        """Sums ``[n, channels * terms]`` about the frame that waits longest, and its row."""
+        now = len(self._sums) - len(self.waiting)
+        # At a shot's end the frames that are missing ahead are made up for by more behind.
+        wanted = 2 * self._radius + 1 - min(len(self.waiting), self._radius + 1)
+        while now > wanted:
+            self._sums.popleft()
+            now -= 1
+        return np.stack(list(self._sums)[: now + self._radius + 1]), now
+
+
+def _small(data: Tensor) -> NDArray[Any]:
+    """``[3, h, w]`` to a small ``[h, w, 3]`` on the CPU, by area averages."""
+    factor = max(1, round(max(data.shape[-2:]) / _LONG_SIDE_PX))
+    size = [max(1, n // factor) for n in data.shape[-2:]]
+    small = F.interpolate(data[None], size, mode="area")[0]
+    return np.ascontiguousarray(small.permute(1, 2, 0).cpu().numpy())
+
+
+def _corrected(data: Tensor, terms: Doubles, middle: Doubles, kind: Shading) -> Tensor:
+    """Bring ``[3, h, w]`` to other exposure terms ``[3, terms]``."""
+    if float(np.abs(terms).max()) < _NOTHING:
+        return data
+    height, width = data.shape[-2:]
+    ratio = _MAP_PX / max(height, width)
+    size = (max(2, round(height * ratio)), max(2, round(width * ratio)))
+    smooth = torch.from_numpy(np.exp(surface(terms, *size, kind))).to(data)
+    gain = F.interpolate(smooth[None], (height, width), mode="bicubic", align_corners=False)[0]
+    if kind.contrast and float(np.abs(terms[:, -1]).max()) > 1e-3:
+        power = torch.from_numpy(terms[:, -1]).to(data)[:, None, None]
+        level = torch.from_numpy(middle).to(data)[:, None, None]
+        # The power law is carried on as a straight line below 1 %, where noise may be negative.
+        gain = gain * ((data.clamp(min=0.01).log() - level) * power).exp()
+    return data * gain
+
+
+def _line(course: Doubles, now: int, overall: NDArray[np.intp]) -> Doubles:
+    """Where the slow course of ``[n, K]`` is at row ``now``, ``[K]``; ``overall`` tells steps."""
+    start, stop = _between_steps(course[:, overall], now)
+    part, at = course[start:stop], now - start
+    count = len(part)
+    if count < 3:
+        return np.asarray(part.mean(0))
+    time = np.arange(count, dtype=np.float64) - at
+    design = np.stack([np.ones(count), time, np.square(time)], 1)
+    value, gap = _robust(design[:, :2], part, overall)
+    if count >= _BENT:
+        # The logarithm of a fade is bent; breathing is not, or not for so long.
+        bent, rest = _robust(design, part, overall)
+        if np.square(rest).sum() < 0.3 * np.square(gap).sum():
+            value = bent
+    return value
+
+
+def _robust(design: Doubles, part: Doubles, overall: NDArray[np.intp]) -> tuple[Doubles, Doubles]:
+    """Value at time 0 of a polynomial through ``[n, K]``, and what is left of each row, ``[n]``."""
+    weights = np.ones(len(part))
+    value, gap = part.mean(0), weights
+    for _ in range(4):
+        weighted = design * weights[:, None]
+        params = np.linalg.lstsq(weighted.T @ design, weighted.T @ part, rcond=None)[0]
+        value = params[0]
+        gap = _size((part - design @ params)[:, overall])
+        scale = max(1.4826 * float(np.median(gap)), 1e-4)
+        weights = np.minimum(1.0, _HUBER * scale / np.maximum(gap, 1e-9)) ** 2
+    return np.asarray(value), gap
+
+
+def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
+    """The rows about ``now`` that no lasting step parts from it, ``[start, stop)``."""
+    count = len(course)
+    if count < 6:
+        return 0, count
+    line = np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], 1)
+    line /= np.sqrt(np.square(line).sum(0))
+    rest = course - line @ (line.T @ course)
+    straight = float(np.square(rest).sum())
+    best, where, step = straight, 0, 0.0
+    for split in range(1, count):
+        if (split if now < split else count - split) < 4:
+            continue
+        jump = (np.arange(count) >= split).astype(np.float64)
+        jump -= line @ (line.T @ jump)
+        share = jump @ rest / (jump @ jump)
+        left = straight - float((jump @ jump) * np.square(share).sum())
+        if left < best:
+            best, where, step = left, split, float(np.sqrt(np.square(share).sum()))
+    if not where or best > 0.5 * straight:
+        return 0, count
+    near = _size((course[where : where + 2].mean(0) - course[:where][-2:].mean(0))[None])[0]
+    noise = float(np.sqrt(best / (count - 3)))
+    if step < _STEADY * noise or near < _SHARP * step:
+        return 0, count
+    return (0, where) if now < where else (where, count)
+
+
+def _size(rows: Doubles) -> Doubles:
+    return np.asarray(np.sqrt(np.square(rows).sum(1)))
