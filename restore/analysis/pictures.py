@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restore.frames import Frame
 
-__all__ = ["SMALL_PX", "equalised", "luma_of", "small_luma"]
+__all__ = ["SMALL_PX", "equalised", "half_luma", "luma_of", "small_luma"]
 
 SMALL_PX: Final = (72, 96)
 _LEAST_DEVIATION: Final = 0.015
@@ -45,6 +45,17 @@ def small_luma(frame: Frame, size_px: tuple[int, int] = SMALL_PX) -> NDArray[np.
     flat = luma.to("cpu", torch.float32).numpy()
     small = cv2.resize(flat, size_px[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.float32)
+
+
+def half_luma(frame: Frame) -> Tensor:
+    """A frame's luma, averaged over blocks so that about 300 rows are left.
+
+    Returns:
+        ``[rows, columns]`` on the frame's device; at least halved where the frame has 4 rows.
+    """
+    luma = luma_of(frame.data)
+    block = min(max(2, luma.shape[0] // 300), *luma.shape)
+    return F.avg_pool2d(luma[None, None], block)[0, 0]
 
 
 def equalised(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
