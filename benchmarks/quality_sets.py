@@ -22,7 +22,7 @@ BUNDLED = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 PHOTOS = ("oakland-zoo-otters.jpg", "piazza-gae-aulenti.jpg")
 PAN_PX = (1, 2)  # of the film clips' camera, in pixels of the degraded frame
 FILM_SIZE_PX = (96, 128)  # of a degraded frame
-CLIP_FRAMES = 4
+CLIP_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,11 @@ def coded(assets: Path | None, codec: str, quality: int) -> list[Case]:
     cases = []
     for name, picture in held_out_pictures(assets):
         if codec == "jpeg":
-            cut = picture[:480, :640][None]
+            y, x = (picture.shape[0] - 256) // 2, (picture.shape[1] - 320) // 2
+            cut = picture[y : y + 256, x : x + 320][None]
             low = jpeg_roundtrip(cut[0], quality, True)[None]
         else:
-            size = (min(288, picture.shape[0] - 8), min(352, picture.shape[1] - 16))
+            size = (256, 320)
             cut = _pan(picture, size, PAN_PX)
             low = roundtrip(cut, codec, quality)
         cases.append(Case(name, low, cut))
