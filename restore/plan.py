@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import torch
@@ -173,14 +173,15 @@ def _rate(pipeline: tuple[AnyStage, ...]) -> Fraction | None:
 def _build(job: Job) -> tuple[AnyStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
-    stages = [build_stage(step.stage, step.settings, job.context) for step in recipe.steps]
+    context = replace(job.context, job=job.settings.job, shared={})
+    stages = [build_stage(step.stage, step.settings, context) for step in recipe.steps]
     reached = Fraction(1)
     for stage in stages:
         if isinstance(stage, Stage):
             reached *= stage.spec.scale
     if recipe.scale is not None and reached != recipe.scale:
         settings = {"scale": recipe.scale / reached}
-        stages.append(build_stage("resize", settings, job.context))
+        stages.append(build_stage("resize", settings, context))
     return tuple(stages)
 
 

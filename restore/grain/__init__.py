@@ -1,0 +1,1 @@
+"""A reel's own grain: learned from its flat areas, made anew at any size."""
