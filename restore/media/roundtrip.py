@@ -36,7 +36,8 @@ def roundtrip(frames: npt.NDArray[np.uint8], codec: str, quality: int) -> npt.ND
             ``dv``, which has one rate.
 
     Returns:
-        The same shape, decoded.
+        The same shape, decoded. The same frames give the same result, but for ``h264``: libx264
+        was seen to give slightly other bits in about one run of a hundred on a busy machine.
 
     Raises:
         InvalidInput: an unknown codec, a quality out of range, frames of another shape or larger
