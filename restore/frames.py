@@ -293,6 +293,7 @@ class Frame:
         index: source frame number that it derives from.
         alpha: ``[1, h, w]`` float32 0..1, or None.
         shot: number of the shot that it belongs to; windows and statistics never reach across.
+        is_gray: the source frame is black and white, and what is written of it shall be too.
         duration: in ``time_base`` units; None where unknown.
     """
 
@@ -304,6 +305,7 @@ class Frame:
     alpha: Tensor | None = None
     duration: int | None = None
     shot: int = 0
+    is_gray: bool = False
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.data.shape[0] != 3:

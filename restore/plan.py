@@ -20,9 +20,10 @@ from restore.media.master import VideoSpec
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
 from restore.media.reader import ClipReader
+from restore.preflight import check_destination, check_frames, check_rate
 from restore.recipe import Recipe
 from restore.stages import StageContext, build_stage
-from restore.time import FrameRange, rescale
+from restore.time import FrameRange, format_rate, rescale
 
 __all__ = ["Job", "JobPlan", "StagePlan", "open_source", "plan_job"]
 
@@ -129,6 +130,11 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     # A pipe can be read once only, so what looks at it is kept to read on from.
     reader = open_source(job) if job.source == "-" else None
     info = reader.info if reader else probe(job.source, rate=job.rate)
+    check_rate(info, None if job.rate is None else format_rate(job.rate))
+    delivery = _delivery(job, info)
+    check_destination(job.source, job.destination, delivery)
+    frames = _expected_frames(info, job.range)
+    check_frames(job.destination, delivery, frames, job.range)
     pipeline = _build(job)
     device = choose_device(job.settings.device)
     size = info.upright_px
@@ -136,10 +142,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True):
         stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
         size = stages[-1].output_px
-    delivery = _delivery(job, info)
     rate = _rate(pipeline)
     video = _video(job, info, size, rate)
-    frames = _expected_frames(info, job.range)
     most = max((stage.memory_bytes for stage in stages), default=0)
     return JobPlan(
         job=job,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from restore import __version__
 from restore.engine.run import RunReport, run
 from restore.engine.settings import CancelToken, Progress
+from restore.frames import PIXEL_FORMATS, PixelFormat
 from restore.media.master import WriteReport
 from restore.media.sidecar import save_beside
 from restore.media.writer import open_writer
@@ -88,6 +89,7 @@ def run_job(
             cancel=cancel,
         )
         written = writer.close()
+        narrowed = _narrowed(plan, writer.pixel_format)
     ladder = [
         f"memory ran out in {stage.stage} at frame {step.frame}: {step.before} became {step.after}"
         for stage in done.stages
@@ -95,8 +97,16 @@ def run_job(
     ]
     texts = {k: v for s in plan.pipeline for k, v in getattr(s, "sidecars", dict)().items()}
     beside = save_beside(job.destination, texts, overwrite=job.overwrite)
-    heard = (*plan.notes, *reader.warnings, *ladder, *written.warnings, *beside)
+    heard = (*plan.notes, *narrowed, *reader.warnings, *ladder, *written.warnings, *beside)
     return JobReport(plan, done, written, tuple(dict.fromkeys(heard)))
+
+
+def _narrowed(plan: JobPlan, written: PixelFormat) -> tuple[str, ...]:
+    """A note where the delivery holds fewer bits than the source."""
+    held = PIXEL_FORMATS.get(plan.source.pixel_format.replace("yuvj", "yuv"))
+    if held is None or held.depth_bits <= written.depth_bits:
+        return ()
+    return (f"the source's {held.depth_bits} bit became {written.depth_bits} bit in the delivery",)
 
 
 def metadata_of(plan: JobPlan) -> dict[str, str]:

@@ -259,7 +259,8 @@ def info(pixel_format: str, transfer: Transfer = Transfer.BT709) -> ClipInfo:
     ("destination", "pixel_format", "expected"),
     [
         ("a.mp4", "yuv420p", Delivery("h264")),
-        ("a.MKV", "yuv420p10le", Delivery("h264")),
+        ("a.MKV", "yuv420p10le", Delivery("h265")),
+        ("a.MKV", "yuv444p", Delivery("h264")),
         ("a.mov", "yuv420p", Delivery("prores422hq")),
         ("a.png", "rgb24", Delivery("png", bit_depth=8)),
         ("f_%04d.png", "rgb48be", Delivery("png", bit_depth=16)),
@@ -267,7 +268,7 @@ def info(pixel_format: str, transfer: Transfer = Transfer.BT709) -> ClipInfo:
         ("a.tif", "yuv420p10le", Delivery("tiff", bit_depth=16)),
         ("a.exr", "yuv420p", Delivery("exr", bit_depth=32)),
         ("folder/", "yuv420p", Delivery("png", bit_depth=8)),
-        ("folder", "yuv420p12le", Delivery("png", bit_depth=16)),
+        ("folder/", "yuv420p12le", Delivery("png", bit_depth=16)),
         ("-", "yuvj422p", Delivery("y4m", pixel_format="yuv422p")),
         ("-", "rgb48be", Delivery("y4m", bit_depth=16)),
     ],
@@ -283,6 +284,12 @@ def test_hdr_goes_to_ten_bit_by_itself():
 def test_an_unknown_ending_is_refused():
     with pytest.raises(InvalidInput, match="mp4"):
         default_delivery("a.gif", info("yuv420p"))
+
+
+def test_a_name_without_an_ending_is_no_folder_by_accident(tmp_path):
+    with pytest.raises(InvalidInput, match="has no ending"):
+        default_delivery(str(tmp_path / "master"), info("yuv420p"))
+    assert default_delivery(str(tmp_path), info("yuv420p")) == Delivery("png", bit_depth=8)
 
 
 @pytest.mark.parametrize("profile", ["h264", "h265", "prores422hq", "ffv1"])

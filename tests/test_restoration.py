@@ -9,9 +9,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from restore.engine.settings import CancelToken, EngineSettings
-from restore.errors import Cancelled, InvalidInput, OutputExists
+from restore.errors import Cancelled, InvalidInput, OutputError, OutputExists
 from restore.media.probe import probe
 from restore.media.reader import ClipReader
 from restore.models.store import ModelStore
@@ -217,6 +218,83 @@ def test_an_existing_result_is_not_touched(tmp_path):
     with pytest.raises(OutputExists, match=r"out\.mp4"):
         run_job(job(source, output))
     assert output.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("spelling", ["plain", "dotted", "symbolic", "hard"])
+def test_the_source_is_never_replaced_by_its_result(tmp_path, spelling):
+    source = make(tmp_path / "in.mp4", range(2), Fraction(1, 25))
+    before = source.read_bytes()
+    other = tmp_path / "other.mp4"
+    if spelling == "symbolic":
+        other.symlink_to(source)
+    elif spelling == "hard":
+        other.hardlink_to(source)
+    elif spelling == "dotted":
+        other = tmp_path / "." / ".." / tmp_path.name / "in.mp4"
+    else:
+        other = source
+    with pytest.raises(InvalidInput, match="is the source itself"):
+        run_job(job(source, other, overwrite=True))
+    assert source.read_bytes() == before
+
+
+def test_pictures_are_not_written_among_the_sources_pictures(tmp_path):
+    from PIL import Image
+
+    for number in range(2):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number:05d}.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for output in (f"{tmp_path}/", f"{tmp_path}/%05d.png"):
+        with pytest.raises(InvalidInput, match="among its pictures"):
+            run_job(job(tmp_path, output, overwrite=True))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_cannot_work_is_said_while_planning(tmp_path):
+    source = make(tmp_path / "in.mp4", range(4), Fraction(1, 25))
+    with pytest.raises(OutputError, match="there is no folder"):
+        plan_job(job(source, tmp_path / "nowhere" / "out.mp4"))
+    with pytest.raises(InvalidInput, match="behind the end"):
+        plan_job(job(source, tmp_path / "out.mp4", range=FrameRange(9, 12)))
+    with pytest.raises(InvalidInput, match="4 frames for the one picture"):
+        plan_job(job(source, tmp_path / "out.png"))
+    with pytest.raises(InvalidInput, match="has times of its own"):
+        plan_job(job(source, tmp_path / "out.mp4", rate=Fraction(12)))
+
+
+def test_black_and_white_stays_black_and_white(tmp_path):
+    from PIL import Image
+
+    torch.manual_seed(3)
+    model = save_network(seeded_network("compact"), tmp_path / "net.safetensors")
+    gray = picture(0)[..., 0]
+    Image.fromarray(gray).convert("RGB").save(tmp_path / "in.png")
+    recipe = load_preset("upscale").with_settings("upscale", model=str(model))
+    context = StageContext(ModelStore(tmp_path / "store"))
+    run_job(job(tmp_path / "in.png", tmp_path / "out.png", recipe=recipe, context=context))
+    with Image.open(tmp_path / "out.png") as result:
+        pixels = np.asarray(result.convert("RGB"), int)
+    assert pixels.shape == (192, 256, 3)
+    assert np.ptp(pixels, axis=-1).max() <= 1
+    assert pixels.std() > 5
+
+
+def test_ten_bits_survive_by_default_and_a_loss_is_said(tmp_path):
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("ffv1", rate=25, width=96, height=64, pix_fmt="yuv420p10le")
+        for number in range(2):
+            frame = av.VideoFrame.from_ndarray(picture(number, 64, 96), format="rgb24")
+            frame = frame.reformat(format="yuv420p10le")
+            frame.pts = number
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    run_job(job(source, tmp_path / "out.mp4"))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].codec_context.format.name == "yuv420p10le"
+    recipe = replace(load_preset("transcode"), delivery={"profile": "h264"})
+    report = run_job(job(source, tmp_path / "small.mp4", recipe=recipe))
+    assert "the source's 10 bit became 8 bit in the delivery" in report.warnings
 
 
 def test_a_cancelled_job_leaves_nothing_behind(tmp_path):

@@ -62,15 +62,17 @@ def to_frame(raw: RawFrame, device: torch.device, rotation_deg: int = 0) -> Fram
         index=raw.index,
         alpha=None if alpha is None else turned_upright(alpha, rotation_deg),
         duration=raw.duration,
+        is_gray=fmt.kind == "gray" or _has_no_color(raw),
     )
 
 
 def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     """Convert a frame into samples for a delivery.
 
-    Eight-bit samples are dithered with a fixed spatial pattern of less than half a code value, so
-    that gradients do not band and values that are exact code values come back unchanged. Deeper
-    samples are rounded.
+    A frame that was black and white stays so: networks tint grey pictures by a few code values,
+    and by more along edges. Eight-bit samples are dithered with a fixed spatial pattern of less than
+    half a code value, so that gradients do not band and values that are exact code values come back
+    unchanged. Deeper samples are rounded.
 
     Args:
         frame: what the last stage gave.
@@ -80,7 +82,7 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     Returns:
         The raw frame, on the CPU.
     """
-    data = frame.data.float()
+    data = _without_tint(frame.data.float()) if frame.is_gray else frame.data.float()
     height, width = data.shape[-2:]
     if fmt.kind == "yuv":
         mixed = _mix(_to_yuv_matrix(spec.matrix), data)
@@ -114,6 +116,20 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
         index=frame.index,
         duration=frame.duration,
     )
+
+
+def _has_no_color(raw: RawFrame) -> bool:
+    """Whether no sample of a frame has any colour: chroma at its zero, or R, G and B equal."""
+    if raw.format.kind == "rgb":
+        green, blue, red = raw.planes[:3]
+        return bool((green == blue).all() and (green == red).all())
+    zero = 1 << (raw.format.depth_bits - 1)
+    return all(bool((plane == zero).all()) for plane in raw.planes[1:3])
+
+
+def _without_tint(data: Tensor) -> Tensor:
+    """Each pixel of ``[3, h, w]`` as the mean of its channels."""
+    return data.mean(0, keepdim=True).expand_as(data)
 
 
 def turned_upright(data: Tensor, rotation_deg: int) -> Tensor:

@@ -225,6 +225,7 @@ class StageRunner:
                 index=center.index,
                 alpha=alpha,
                 shot=center.shot,
+                is_gray=center.is_gray,
                 duration=step if spec.rate > 1 else center.duration,
             )
             for n in range(spec.rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from av import VideoFormat
 
@@ -113,13 +113,14 @@ def _source_format(source: ClipInfo) -> tuple[int, PixelFormat | None]:
 def default_delivery(destination: str, source: ClipInfo) -> Delivery:
     """The usual delivery for a file name.
 
-    ``.mp4`` and ``.mkv`` give H.264 (H.265 with 10 bit where the source is HDR), ``.mov`` gives
-    ProRes 422 HQ, ``.png``, ``.tif``, ``.exr`` and ``.dpx`` (single files or printf patterns) their
-    own kind, a name without an ending or with a slash at its end a folder of PNG files, ``-`` and
-    ``.y4m`` YUV4MPEG2. Files of frames keep 8 bit for an 8-bit source and take 16 bit otherwise.
+    ``.mp4`` and ``.mkv`` give H.264, or H.265 with 10 bit where the source is deeper than 8 bit or
+    HDR; ``.mov`` gives ProRes 422 HQ, ``.png``, ``.tif``, ``.exr`` and ``.dpx`` (single files or
+    printf patterns) their own kind, a name with a slash at its end or an existing folder PNG files,
+    ``-`` and ``.y4m`` YUV4MPEG2. Files of frames keep 8 bit for an 8-bit source and take 16 bit
+    otherwise.
 
     Raises:
-        InvalidInput: an ending that belongs to no profile.
+        InvalidInput: an ending that belongs to no profile, or none at all.
     """
     depth, planar = _source_format(source)
     suffix = PurePath(destination).suffix.lower()
@@ -128,10 +129,15 @@ def default_delivery(destination: str, source: ClipInfo) -> Delivery:
         if planar and planar.name in names:
             return Delivery("y4m", pixel_format=planar.name)
         return Delivery("y4m", bit_depth=min(b for b in (8, 10, 12, 14, 16) if b >= min(depth, 16)))
-    if destination.endswith(("/", "\\")) or not suffix:
+    if not suffix and not destination.endswith(("/", "\\")) and not Path(destination).is_dir():
+        raise InvalidInput(
+            f"output {destination!r} has no ending",
+            f"an ending such as .mp4, .mkv or .mov, or {destination}/ for a folder of pictures",
+        )
+    if not suffix or destination.endswith(("/", "\\")):
         return Delivery("png", bit_depth=8 if depth <= 8 else 16)
     if suffix in (".mp4", ".mkv"):
-        return Delivery("h265") if source.color.is_hdr else Delivery("h264")
+        return Delivery("h265") if source.color.is_hdr or depth > 8 else Delivery("h264")
     if suffix == ".mov":
         return Delivery("prores422hq")
     for facts in PROFILES.values():
