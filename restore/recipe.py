@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restore.errors import InvalidInput
 from restore.stages import check_settings
+from restore.validation import refusal
 
 __all__ = [
     "QUALITIES",
@@ -165,11 +166,7 @@ def _read(text: str, name: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"recipe {name!r} is not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(
-            f"recipe {name!r}, field {place!r} = {first.get('input')!r}", first["msg"]
-        ) from error
+        raise refusal(error, _RecipeFile, f"recipe {name!r}") from error
 
 
 def load_recipe(path: Path) -> Recipe:

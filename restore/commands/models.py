@@ -58,7 +58,7 @@ def _show(statuses: tuple[ModelStatus, ...], *, as_json: bool) -> None:
         return
     table = Table()
     for name in ("model", "role", "scale", "state", "size", "licence", "detail"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in ("model", "role"))
     for status in statuses:
         entry = status.entry
         licence = ""

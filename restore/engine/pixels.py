@@ -70,7 +70,7 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     """Convert a frame into samples for a delivery.
 
     A frame that was black and white stays so: networks tint grey pictures by a few code values,
-    and by more along edges. Eight-bit samples are dithered with a fixed spatial pattern of less than
+    and by more along edges. Eight-bit samples are dithered with a fixed pattern of less than
     half a code value, so that gradients do not band and values that are exact code values come back
     unchanged. Deeper samples are rounded.
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from restore.errors import InvalidInput
 from restore.models.store import ModelStore
+from restore.validation import refusal
 
 if TYPE_CHECKING:
     from restore.engine.stage import AnyStage
@@ -21,6 +22,7 @@ STAGES: Mapping[str, str] = {
     "cadence": "restore.stages.cadence:Cadence",
     "deartifact": "restore.stages.deartifact:Deartifact",
     "deflicker": "restore.stages.deflicker:Deflicker",
+    "degrain": "restore.stages.degrain:Degrain",
     "dust": "restore.stages.dust:Dust",
     "grain_learn": "restore.stages.grain_learn:GrainLearn",
     "regrain": "restore.stages.regrain:Regrain",
@@ -78,14 +80,11 @@ def check_settings(name: str, settings: Mapping[str, object]) -> BaseModel:
     Raises:
         InvalidInput: an unknown stage or setting, or a value out of range; the setting is named.
     """
+    settings_class = stage_class(name).Settings
     try:
-        return stage_class(name).Settings.model_validate(dict(settings))
+        return settings_class.model_validate(dict(settings))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise InvalidInput(
-            f"stage {name!r}, setting {place!r} = {first.get('input')!r}", first["msg"]
-        ) from error
+        raise refusal(error, settings_class, f"stage {name!r}") from error
 
 
 def build_stage(name: str, settings: Mapping[str, object], context: StageContext) -> AnyStage:
