@@ -42,9 +42,10 @@ def test_the_same_clip_gives_the_same_result(clip, codec):
     assert np.array_equal(roundtrip(clip, codec, 8), roundtrip(clip, codec, 8))
 
 
-def test_h264_gives_nearly_the_same_result(clip):
-    # libx264 gives other bits in about one encoding of a hundred under load, one thread or not.
-    assert _error(roundtrip(clip, "h264", 30), roundtrip(clip, "h264", 30)) < 0.5
+def test_h264_loses_as_much_every_time(clip):
+    # libx264 gives other bits in a few encodings of a hundred under load, one thread or not.
+    lost = [_error(roundtrip(clip, "h264", 30), clip) for _ in range(6)]
+    assert max(lost) < 1.15 * min(lost)
 
 
 def test_colour_comes_back_where_it_was():

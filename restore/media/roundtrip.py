@@ -37,7 +37,7 @@ def roundtrip(frames: npt.NDArray[np.uint8], codec: str, quality: int) -> npt.ND
 
     Returns:
         The same shape, decoded. The same frames give the same result, but for ``h264``: libx264
-        was seen to give slightly other bits in about one run of a hundred on a busy machine.
+        was seen to give other bits, as good ones, in a few runs of a hundred on a busy machine.
 
     Raises:
         InvalidInput: an unknown codec, a quality out of range, frames of another shape or larger
