@@ -58,7 +58,7 @@ def _show(statuses: tuple[ModelStatus, ...], *, as_json: bool) -> None:
         return
     table = Table()
     for name in ("model", "role", "scale", "state", "size", "licence", "detail"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("model", "role"))
+        table.add_column(name, overflow="fold", no_wrap=name not in ("licence", "detail"))
     for status in statuses:
         entry = status.entry
         licence = ""
@@ -73,7 +73,9 @@ def _show(statuses: tuple[ModelStatus, ...], *, as_json: bool) -> None:
             licence,
             status.detail,
         )
-    Console(highlight=False).print(table)
+    # In a pipe or a file there is no width to fit into, and a folded name cannot be searched for.
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width).print(table)
 
 
 @models_app.command("list")
