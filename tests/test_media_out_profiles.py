@@ -79,6 +79,24 @@ def test_a_profile_comes_back_with_its_frames_times_and_tags(tmp_path, name, bit
             assert psnr_db(ours.planes, planes, peak) > 38
 
 
+@pytest.mark.parametrize(
+    ("name", "suffix"), [(n, suffix) for n, facts in PROFILES.items() for suffix in facts.suffixes]
+)
+def test_every_ending_that_a_profile_lists_can_be_written(tmp_path, name, suffix):
+    facts = PROFILES[name]
+    video = spec_for()
+    numbered = "_%02d" if facts.kind == "sequence" else ""
+    path = tmp_path / f"out{numbered}{suffix}"
+    speed = facts.speeds[0] if facts.speeds else None
+    _, report = write_clip(
+        open_writer(str(path), Delivery(name, speed=speed), video), video, [0, 1001]
+    )
+    assert (report.frames, report.path) == (2, str(path))
+    written = sorted(tmp_path.iterdir())
+    assert sum(file.stat().st_size for file in written) == report.bytes
+    assert sum(len(read_back(file).frames) for file in written) == 2
+
+
 @pytest.mark.parametrize("name", [n for n, facts in PROFILES.items() if facts.kind == "sequence"])
 def test_image_files_hold_every_sample(tmp_path, name):
     facts = PROFILES[name]
