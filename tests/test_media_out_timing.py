@@ -12,18 +12,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from restore.color import ChromaSite
 from restore.errors import InvalidInput
-from restore.media.clock import movie_timescale, track_time_base
+from restore.frames import PIXEL_FORMATS, RawFrame
+from restore.media.clock import OutputClock, movie_timescale, track_time_base
 from restore.media.profiles import Delivery
 from restore.media.writer import VideoSpec, open_writer
 from restore.time import Timecode
-from tests.media_out_clips import BT709, read_back, write_clip
-from tests.media_out_sources import make_source
+from tests.media_out_clips import BT709, packet_times, read_back, write_clip
+from tests.media_out_sources import copy_all, make_source, video_times
 
 RATES = ["24000/1001", "30000/1001", "60000/1001", "25", "48", "16", "45000/1499", "750000/71393"]
 EXACT = [("h264", ".mp4"), ("h265", ".mp4"), ("av1", ".mp4"), ("prores422hq", ".mov")]
@@ -115,6 +117,86 @@ def test_matroska_rounds_to_a_millisecond_and_says_so(tmp_path):
     _, report = write_clip(open_writer(str(path), fast("h264"), video), video, list(range(30)))
     assert report.warnings == ()
     assert read_back(path).times_s == [Fraction(n, 25) for n in range(30)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("dropped", [None, 7])
+@pytest.mark.parametrize("rate", ["24000/1001", "30000/1001", "25"])
+def test_millisecond_times_become_exact_again(tmp_path, rate, dropped, suffix):
+    rate = Fraction(rate)
+    source = make_source(tmp_path / "in.mkv", rate=rate, start_s=1)
+    times, unit, _ = video_times(source)
+    assert unit == Fraction(1, 1000)
+    times = [t for n, t in enumerate(times) if n != dropped]
+    numbers = [n for n in range(len(times) + (dropped is not None)) if n != dropped]
+    target = tmp_path / f"out{suffix}"
+    report = copy_all(source, target, times, unit, rate, video={"is_vfr": False})
+    assert report.warnings == ()
+    back = read_back(target)
+    start_s = times[0] * unit
+    assert start_s == 1
+    assert back.times_s == [start_s + n / rate for n in numbers]
+    gap = set() if dropped is None else {2 / rate}
+    # x264 here writes in order; ProRes has no other order.
+    assert {b - a for a, b in pairwise(back.times_s)} == {1 / rate} | gap
+    if dropped is None:
+        assert back.rate == rate
+        assert set(back.lengths_s) == {1 / rate}
+    sound_in, sound_out = packet_times(source)[1], packet_times(target)[1]
+    assert all(abs(a - b) <= unit for a, b in zip(sound_in, sound_out, strict=True))
+
+
+def test_a_frame_off_the_grid_keeps_its_own_time(tmp_path):
+    rate = Fraction(30000, 1001)
+    # Frame 3 is 7 ms late; frame 6 is right again, moved there by a whole millisecond.
+    times = [5, 39, 72, 112, 139, 172, 206]
+    video = spec(Fraction(1, 1000), rate, is_vfr=False)
+    path = tmp_path / "o.mp4"
+    source = make_source(tmp_path / "in.mkv", seconds=Fraction(1))
+    writer = open_writer(str(path), fast("h264"), video, copy_from=str(source))
+    write_clip(writer, video, times)
+    exact = [Fraction(5, 1000) + n / rate for n in range(7)]
+    exact[3] = Fraction(112, 1000)
+    assert read_back(path).times_s == exact
+
+
+@pytest.mark.parametrize("is_vfr", [True, None])
+def test_times_of_clips_that_may_be_uneven_are_not_touched(tmp_path, is_vfr):
+    times = [5, 39, 72, 105, 139]
+    video = spec(Fraction(1, 1000), Fraction(30000, 1001), is_vfr=is_vfr)
+    path = tmp_path / "o.mp4"
+    source = make_source(tmp_path / "in.mkv", seconds=Fraction(1))
+    writer = open_writer(str(path), fast("h264"), video, copy_from=str(source))
+    write_clip(writer, video, times)
+    assert read_back(path).times_s == [Fraction(t, 1000) for t in times]
+
+
+@given(
+    gaps=st.lists(st.integers(1, 70), min_size=1, max_size=40),
+    rate=st.sampled_from([Fraction(24000, 1001), Fraction(30), Fraction(1001, 2), Fraction(48)]),
+)
+def test_evened_times_rise_and_stay_within_a_tick(gaps, rate):
+    tick = Fraction(1, 1000)
+    video = spec(tick, rate, is_vfr=False)
+    clock = OutputClock(video, track_time_base(video), grid=None, rebase=False)
+    layout = PIXEL_FORMATS["gray"]
+    planes = (np.zeros((64, 64), np.uint8),)
+    pts, placed = 0, []
+    for index, gap in enumerate(gaps):
+        pts += gap
+        frame = RawFrame(planes, layout, 64, 64, pts, tick, BT709, index)
+        placed.append(clock.place(frame)[0])
+        assert abs(placed[-1] * clock.unit - pts * tick) <= tick + clock.unit
+    assert all(a < b for a, b in pairwise(placed))
+
+
+def test_matroska_keeps_millisecond_times_as_they_are(tmp_path):
+    times = [5, 39, 72, 105, 139, 172]
+    video = spec(Fraction(1, 1000), Fraction(30000, 1001), is_vfr=False)
+    path = tmp_path / "o.mkv"
+    _, report = write_clip(open_writer(str(path), fast("h264"), video), video, times)
+    assert report.warnings == ()
+    assert read_back(path).times_s == [Fraction(t, 1000) for t in times]
 
 
 def test_frames_out_of_order_are_refused_and_nothing_is_left(tmp_path):

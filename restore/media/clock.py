@@ -1,4 +1,4 @@
-"""Output time: the time base in which every pts is exact, and what a container rounds."""
+"""Output time: its unit, the even times that a coarse source clock rounded, container rounding."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ def movie_timescale(bases: list[Fraction]) -> int:
 class OutputClock:
     """Places frames in output time.
 
+    Frames of an even clip whose source counts too coarsely (Matroska's milliseconds at 30000/1001)
+    get the exact times of their rate back, so that the output is as even as the film; gaps of
+    missing frames stay.
+
     Args:
         video: the clip.
         unit: time base of the output in seconds.
@@ -71,7 +75,10 @@ class OutputClock:
         self._gap_s = self._frame_s or Fraction(1, 25)
         self.origin_s = Fraction(0)
         self.end_s = Fraction(0)
+        self._first_s = Fraction(0)
         self._last_s: Fraction | None = None
+        self._last_pts: int | None = None
+        self._snaps = self._has_exact_grid()
         self._warned = False
 
     def place(self, frame: RawFrame) -> tuple[int, int]:
@@ -83,6 +90,7 @@ class OutputClock:
         time_s = frame.pts * frame.time_base
         if self._last_s is None:
             self.origin_s = time_s if self._rebase else self.origin_s
+            self._first_s = time_s
         elif time_s <= self._last_s:
             raise InvalidInput(
                 f"frame {frame.index} at {time_s} s after one at {self._last_s} s",
@@ -92,10 +100,33 @@ class OutputClock:
             self._gap_s = time_s - self._last_s
         self._last_s = time_s
         length_s = self._length_s(frame)
+        time_s = self._on_grid(time_s, frame.time_base)
         self.end_s = time_s + length_s
-        pts = (time_s - self.origin_s) / self.unit
         self._note_rounding(time_s - self.origin_s)
-        return round(pts), max(1, round(length_s / self.unit))
+        pts = round((time_s - self.origin_s) / self.unit)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + 1)
+        self._last_pts = pts
+        return pts, max(1, round(length_s / self.unit))
+
+    def _has_exact_grid(self) -> bool:
+        """Whether the clip is even and the output can hold every time of its grid."""
+        if self._frame_s is None or self._video.is_vfr is not False:
+            return False
+        return (self._frame_s / self.unit).denominator == 1
+
+    def _on_grid(self, time_s: Fraction, tick_s: Fraction) -> Fraction:
+        """The exact time of a frame at an even rate that the source's tick has rounded.
+
+        Counted from the first frame, whose time stays, since sound is placed by it. A frame may
+        move by one tick, for two times were rounded; one further off has a time of its own.
+        """
+        if not self._snaps or self._frame_s is None or (self._frame_s / tick_s).denominator == 1:
+            return time_s
+        if self._grid is not None and self._grid >= tick_s:
+            return time_s  # rounded to the same or worse again, so that the source's is as good
+        exact_s = self._first_s + round((time_s - self._first_s) / self._frame_s) * self._frame_s
+        return exact_s if abs(exact_s - time_s) <= tick_s else time_s
 
     def _length_s(self, frame: RawFrame) -> Fraction:
         """A frame's own duration; at an even rate the frame period, which never rounds."""
