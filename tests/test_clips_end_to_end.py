@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from restore.engine.settings import EngineSettings
 from restore.errors import DamagedMedia
 from restore.recipe import load_preset
 from restore.restoration import Job, run_job
+from restore.time import FrameRange
 
 ONE_MS = Fraction(1, 1000)
 
@@ -160,6 +162,40 @@ def test_clip_comes_out_as_it_went_in(assets, tmp_path, clip):
 def psnr(a, b):
     error = np.mean((a.astype(float) - b.astype(float)) ** 2)
     return 99.0 if error == 0 else 10 * np.log10(255**2 / error)
+
+
+EVEN = [
+    clip
+    for clip in CLIPS
+    if clip.name.startswith("bt601") or clip.name in ("av1_video.mkv", "transparent.webm")
+]
+
+
+@pytest.mark.parametrize("clip", EVEN, ids=lambda clip: clip.name)
+def test_even_clips_with_millisecond_times_are_exactly_even_in_mp4(assets, tmp_path, clip):
+    source = assets / "media/clips" / clip.name
+    output = tmp_path / "out.mp4"
+    report = transcode(source, output, range=FrameRange(0, 40))
+    assert report.plan.source.time_base == ONE_MS
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        frames = list(container.decode(video))
+        rate = video.average_rate
+    times = [frame.pts * frame.time_base for frame in frames]
+    assert len(times) == report.written.frames == 40
+    assert {b - a for a, b in pairwise(times)} == {1 / clip.rate}
+    assert {frame.duration * frame.time_base for frame in frames} == {1 / clip.rate}
+    assert rate == clip.rate
+
+
+def test_a_clip_with_uneven_millisecond_times_keeps_them_in_mp4(assets, tmp_path):
+    # Its frames are 62 to 72 ms apart: a rate that says 15000/1001 does not make it even.
+    source = assets / "media/clips/no_duration.webm"
+    output = tmp_path / "out.mp4"
+    report = transcode(source, output, range=FrameRange(0, 40))
+    assert report.plan.source.is_vfr
+    before, after = decoded(source)[0], decoded(output)[0]
+    assert after == [time - before[0] for time in before[:40]]
 
 
 def test_the_corrupted_clip_gives_its_28_frames_and_a_warning(assets, tmp_path):
