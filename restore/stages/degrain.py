@@ -1,0 +1,163 @@
+"""Lower grain by averaging along motion, only as far as the frames agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from restore.engine.stage import StageSpec, Tiling
+from restore.motion.flow import Effort, flow8, to_8bit
+from restore.stages import StageContext
+
+__all__ = ["Degrain"]
+
+Plane = NDArray[np.float32]
+
+_LEVELS: Final = 16
+_BOX_PX: Final = 7  # over which frames are compared
+_QUIET: Final = 0.3  # quantile of the differences at a level that is grain alone
+_AGREE: Final = (1.3, 3.0)  # times the grain's variance: fully taken, not taken at all
+_LEAST: Final = 0.3 / 255
+
+
+class Degrain:
+    """A motion-compensated mean over the frames of a window.
+
+    Neighbours are brought to the centre along optical flow (searched at half size, where grain is
+    weaker) and weighted, pixel by pixel, by how much more they differ from it than grain explains;
+    the grain's variance is measured for each density level from the differences themselves. The
+    principle is that of motion-compensated denoisers (E. Dubois and S. Sabri, "Noise reduction in
+    image sequences using motion-compensated temporal filtering", 1984). Windows never cross a cut,
+    and where nothing fits the frame stays as it is.
+    """
+
+    class Settings(BaseModel):
+        """Settings of the stage.
+
+        ``radius``: frames taken from each side. ``strength``: share of what the mean changes.
+        ``tolerance``: factor on the difference that counts as grain.
+        """
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        radius: int = Field(default=2, ge=1, le=4)
+        strength: float = Field(default=1.0, ge=0, le=1)
+        tolerance: float = Field(default=1.0, ge=0.25, le=4)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        radius = settings.radius
+        self.spec = StageSpec(
+            name="degrain", radius_past=radius, radius_future=radius, tiling=Tiling.NEVER
+        )
+        self._taken = 0.0
+        self._frames = 0
+
+    @classmethod
+    def build(cls, settings: Settings, context: StageContext) -> Self:
+        """Make the stage."""
+        return cls(settings)
+
+    def facts(self) -> Mapping[str, str]:
+        """Settings, and how many frames a pixel was averaged over."""
+        facts = {name: f"{value:g}" for name, value in self._settings.model_dump().items()}
+        if self._frames:
+            facts["averaged"] = f"{1 + self._taken / self._frames:.1f} frames for each pixel"
+        return facts
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Holds no weights: nothing to bring."""
+
+    def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
+        """``[N, T, 3, h, w]`` to ``[N, 3, h, w]``; computed on the CPU."""
+        return torch.stack([self._averaged(window) for window in windows])
+
+    def _averaged(self, window: Tensor) -> Tensor:
+        import cv2
+
+        centre = window[self._settings.radius]
+        # At the ends of a shot a frame stands in for missing ones; it must not count twice.
+        others: list[Tensor] = []
+        for frame in window:
+            if not any(torch.equal(frame, known) for known in (centre, *others)):
+                others.append(frame)
+        if not others:
+            return centre.clone()
+        here = _planar(centre)
+        factor = 2 if min(centre.shape[-2:]) >= 128 else 1
+        small = to_8bit(torch.stack([centre, *others]), factor)
+        moved = [
+            _fetched(_planar(other), flow8(small[0], small[n + 1], Effort.FAST))
+            for n, other in enumerate(others)
+        ]
+        # In all channels: things of another colour can have the same brightness.
+        gaps = [_box(_mean(np.square(here - other))) for other in moved]
+        level = _box(_mean(here))
+        grain = _grain(level, gaps) * self._settings.tolerance
+        total, weight = here.copy(), np.ones_like(level)
+        low, high = _AGREE
+        for other, gap in zip(moved, gaps, strict=True):
+            share = np.clip((high - gap / grain) / (high - low), 0, 1)
+            cv2.accumulateProduct(other, cv2.merge([share] * 3), total)
+            weight += share
+        self._taken += float(weight.mean()) - 1
+        self._frames += 1
+        total /= cv2.merge([weight] * 3)
+        out = torch.from_numpy(np.ascontiguousarray(total.transpose(2, 0, 1))).to(centre)
+        return out if self._settings.strength == 1 else centre.lerp(out, self._settings.strength)
+
+
+def _planar(frame: Tensor) -> Plane:
+    return np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
+
+
+def _fetched(picture: Plane, flow: NDArray[np.float32]) -> Plane:
+    """``[h, w, 3]`` brought along a flow that may be smaller."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    if flow.shape[:2] != (height, width):
+        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+    x, y = cv2.split(flow)
+    x += np.arange(width, dtype=np.float32)
+    y += np.arange(height, dtype=np.float32)[:, None]
+    moved = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)
+
+
+def _mean(picture: Plane) -> Plane:
+    import cv2
+
+    return np.asarray(cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32)), np.float32)
+
+
+def _box(plane: Plane) -> Plane:
+    import cv2
+
+    return np.asarray(cv2.blur(plane, (_BOX_PX, _BOX_PX)), np.float32)
+
+
+def _grain(level: Plane, gaps: list[Plane]) -> Plane:
+    """What grain alone makes two frames differ, squared, for each pixel's level."""
+    bins = np.clip(level[::3, ::3] * _LEVELS, 0, _LEVELS - 1).astype(np.intp)
+    centres, found = [], []
+    # The better half of the neighbours: the others may lie behind a cut.
+    values = np.sort([gap[::3, ::3] for gap in gaps], axis=0)[(len(gaps) - 1) // 2]
+    for number in range(_LEVELS):
+        here = values[bins == number]
+        if len(here) >= 64:
+            centres.append((number + 0.5) / _LEVELS)
+            found.append(float(np.quantile(here, _QUIET)))
+    if not found:
+        centres, found = [0.5], [float(np.quantile(values, _QUIET))]
+    floor = 2 * _LEAST**2
+    steps = np.linspace(0, 1, 256)
+    curve = np.maximum(np.interp(steps, centres, found), floor).astype(np.float32)
+    return curve[np.clip(level * 255, 0, 255).astype(np.intp)]
