@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from restore.color import ChromaSite, Range
+from restore.color import ChromaSite, ColorSpec, Matrix, Primaries, Range, Transfer
 from restore.errors import DamagedMedia, InvalidInput, UnsafeMedia, UnsupportedMedia
 from restore.frames import FieldOrder
 from restore.media.probe import probe
@@ -103,6 +103,35 @@ def test_the_range_extension_is_read(word, swing):
     info = read(stream("420", [], f"F25:1 XYSCSS=420 XCOLORRANGE={word}")).info
     assert info.color.range is swing
     assert read(stream("420", [], "F25:1")).info.color.range is Range.UNSPECIFIED
+
+
+def test_our_own_colour_comment_is_read():
+    said = read(stream("420jpeg", [], "F25:1 XCOLORRANGE=LIMITED XRESTORE=9:16:9:1:3")).info.color
+    assert said == ColorSpec(
+        Matrix.BT2020_NCL, Primaries.BT2020, Transfer.PQ, Range.LIMITED, ChromaSite.TOPLEFT
+    )
+    # What is left unsaid there comes from the other tags and from the size.
+    info = read(stream("420jpeg", [], "F25:1 XCOLORRANGE=FULL XRESTORE=2:2:6:0:0")).info
+    assert info.color == ColorSpec(
+        Matrix.SMPTE170M, range=Range.FULL, chroma_site=ChromaSite.CENTER
+    )
+    assert info.resolved_color.primaries is Primaries.SMPTE170M
+    assert info.warnings == ()
+
+
+def test_a_range_that_another_program_changed_wins_and_is_said():
+    info = read(stream("420", [], "F25:1 XCOLORRANGE=FULL XRESTORE=1:1:1:1:1")).info
+    assert info.color.range is Range.FULL
+    assert info.color.matrix is Matrix.BT709
+    assert any("XCOLORRANGE full" in text for text in info.warnings)
+
+
+@pytest.mark.parametrize(
+    "codes", ["", "1:1:1:1", "1:1:0:1:1", "3:1:1:1:1", "1:1:1:1:9", "a:1:1:1:1", "-1:1:1:1:1"]
+)
+def test_a_broken_colour_comment_is_refused(codes):
+    with pytest.raises(UnsupportedMedia, match="XRESTORE"):
+        read(stream("420", [], f"F25:1 XRESTORE={codes}"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from restore.color import (
+    ChromaSite,
+    ColorSpec,
+    Matrix,
+    Primaries,
+    Range,
+    Transfer,
+    guess_color,
+)
 from restore.frames import PIXEL_FORMATS, FieldOrder
 from restore.media.probe import probe
 from restore.media.profiles import Delivery
@@ -14,6 +23,8 @@ from restore.media.reader import ClipReader
 from restore.media.writer import VideoSpec, open_writer
 from restore.time import FrameRange, Timecode
 from tests.media_out_clips import BT709, write_clip
+
+NTSC_CODES = (Matrix.SMPTE170M, Primaries.SMPTE170M, Transfer.SMPTE170M)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +158,55 @@ def test_a_pipe_file_is_read_back_sample_for_sample(tmp_path):
             assert all(
                 np.array_equal(a, b) for a, b in zip(ours.planes, theirs.planes, strict=True)
             )
+
+
+COLORS = {
+    "SD NTSC": ((64, 48), "yuv420p", ColorSpec(*NTSC_CODES, Range.LIMITED, ChromaSite.LEFT)),
+    "SD enlarged": (
+        (1440, 1080),
+        "yuv420p",
+        ColorSpec(*NTSC_CODES, Range.LIMITED, ChromaSite.LEFT),
+    ),
+    "SD enlarged, matrix alone": (
+        (1440, 1080),
+        "yuv422p10le",
+        ColorSpec(matrix=Matrix.BT470BG, range=Range.FULL, chroma_site=ChromaSite.LEFT),
+    ),
+    "HDR": (
+        (1280, 720),
+        "yuv420p10le",
+        ColorSpec(
+            Matrix.BT2020_NCL, Primaries.BT2020, Transfer.PQ, Range.LIMITED, ChromaSite.TOPLEFT
+        ),
+    ),
+    "HD": ((1280, 720), "yuv420p", BT709),
+    "low chroma": ((64, 48), "yuv420p", ColorSpec(*NTSC_CODES, Range.FULL, ChromaSite.BOTTOM)),
+}
+MISREAD = {
+    "SD NTSC": (),
+    "SD enlarged": ("matrix SMPTE170M as BT709", "primaries SMPTE170M as BT709"),
+    "SD enlarged, matrix alone": ("matrix BT470BG as BT709",),
+    "HDR": (
+        "matrix BT2020_NCL as BT709",
+        "primaries BT2020 as BT709",
+        "transfer PQ as BT709",
+        "chroma siting TOPLEFT as LEFT",
+    ),
+    "HD": (),
+    "low chroma": ("chroma siting BOTTOM as LEFT",),
+}
+
+
+@pytest.mark.parametrize("name", list(COLORS))
+def test_a_pipe_keeps_its_colour_and_says_what_others_will_take_wrong(tmp_path, name):
+    (width, height), layout, color = COLORS[name]
+    used, _ = guess_color(color, 720, 480, is_rgb=False, is_full_range_format=False)
+    video = VideoSpec(width, height, Fraction(1, 25), used, color=color, frame_rate=Fraction(25))
+    path = tmp_path / "o.y4m"
+    writer = open_writer(str(path), Delivery("y4m", pixel_format=layout), video)
+    _, report = write_clip(writer, video, [0])
+    assert probe(str(path)).color == color
+    assert len(report.warnings) == bool(MISREAD[name])
+    said = " ".join(report.warnings)
+    assert tuple(text for text in MISREAD[name] if text in said) == MISREAD[name]
+    assert said.count(" as ") == len(MISREAD[name])

@@ -16,7 +16,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from restore.color import ChromaSite, ColorSpec, Range, guess_color
+from restore.color import (
+    ChromaSite,
+    ColorSpec,
+    Matrix,
+    Primaries,
+    Range,
+    Transfer,
+    guess_color,
+)
 from restore.errors import DamagedMedia, UnsafeMedia, UnsupportedMedia
 from restore.frames import ClipInfo, FieldOrder, PixelFormat, RawFrame, pixel_format
 from restore.media.planar import Plane, sample_dtype
@@ -70,6 +78,26 @@ def _ratio(text: str, what: str) -> Fraction | None:
     if not above or not below:
         return None
     return Fraction(above, below)
+
+
+def _own_color(text: str) -> ColorSpec:
+    """Our writer's XRESTORE: codes of primaries, transfer, matrix, range and chroma siting."""
+    codes = text.split(":")
+    try:
+        if not all(re.fullmatch(r"\d{1,3}", code) for code in codes):
+            raise ValueError(text)
+        primaries, transfer, matrix, swing, site = (int(code) for code in codes)
+        if matrix == Matrix.RGB:
+            raise ValueError(text)
+        return ColorSpec(
+            Matrix(matrix),
+            Primaries(primaries),
+            Transfer(transfer),
+            Range(swing),
+            ChromaSite(site),
+        )
+    except ValueError:
+        raise _bad(f"XRESTORE={text}") from None
 
 
 def is_y4m(path: Path) -> bool:
@@ -144,8 +172,26 @@ class Y4mStream:
             said = rate or Fraction(25)
             self.warnings += (f"the stream says no frame rate; {said} taken",)
         color = ColorSpec(range=_RANGES.get(swing, Range.UNSPECIFIED), chroma_site=site)
+        if "RESTORE" in extra:
+            color = self._merged(_own_color(extra["RESTORE"]), color)
         self.info = self._describe(width, height, said, tags, color)
         self._count_frames(len(line) + 1)
+
+    def _merged(self, own: ColorSpec, plain: ColorSpec) -> ColorSpec:
+        """What XRESTORE says on top of the tags that every program knows.
+
+        Another program may have changed the range and left our comment in place, so its tag wins.
+        """
+        if own.chroma_site is ChromaSite.UNSPECIFIED:
+            own = own.with_(chroma_site=plain.chroma_site)
+        if plain.range in (Range.UNSPECIFIED, own.range):
+            return own
+        if own.range is not Range.UNSPECIFIED:
+            self.warnings += (
+                f"XRESTORE says {own.range.name.lower()} range, XCOLORRANGE "
+                f"{plain.range.name.lower()}, which is taken",
+            )
+        return own.with_(range=plain.range)
 
     def _describe(
         self, width: int, height: int, rate: Fraction, tags: dict[str, str], color: ColorSpec

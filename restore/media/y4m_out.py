@@ -1,7 +1,8 @@
 """YUV4MPEG2 on standard output or into a file: a text header, then raw planes.
 
 The format is described by mjpegtools' yuv4mpeg(5); the names of deep formats and XCOLORRANGE follow
-FFmpeg, which is what reads them.
+FFmpeg, which is what reads them. Matrix, primaries, transfer and half of the chroma sitings have no
+tag of their own; they go into a comment, XRESTORE, that our reader knows and others skip.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from restore.color import ChromaSite, Range
+from restore.color import ChromaSite, ColorSpec, Matrix, Primaries, Range, Transfer, guess_color
 from restore.errors import InvalidInput, OutputError
 from restore.frames import PixelFormat, RawFrame
 from restore.media.atomic import AtomicPath, output_errors
+from restore.media.encoder import written_color
 from restore.media.layout import choose_color, choose_format
 from restore.media.master import ClipWriter, CopiedStream, VideoSpec, WriteReport
 from restore.media.profiles import Delivery
@@ -37,12 +39,17 @@ def _chroma_name(layout: PixelFormat, site: ChromaSite) -> str:
     return _SITED.get(site, "420mpeg2") if chroma == "420" else chroma
 
 
-def y4m_header(
-    video: VideoSpec, layout: PixelFormat, site: ChromaSite, rate: Fraction, full: bool
-) -> bytes:
-    """The stream header line."""
+def y4m_header(video: VideoSpec, layout: PixelFormat, tags: ColorSpec, rate: Fraction) -> bytes:
+    """The stream header line.
+
+    ``XRESTORE=P:T:M:R:S`` holds primaries, transfer and matrix by the code points of ITU-T H.273, 2
+    where the source leaves them unsaid, then range (1 limited, 2 full) and chroma siting (1 left,
+    2 centre, 3 top left, 4 top, 5 bottom left, 6 bottom).
+    """
     sar = video.sample_aspect_ratio
-    chroma = _chroma_name(layout, site)
+    chroma = _chroma_name(layout, tags.chroma_site)
+    site = tags.chroma_site.value
+    codes = (int(tags.primaries), int(tags.transfer), int(tags.matrix), int(tags.range), site)
     words = [
         "YUV4MPEG2",
         f"W{video.width_px}",
@@ -52,9 +59,48 @@ def y4m_header(
         f"A{sar.numerator}:{sar.denominator}",
         f"C{chroma}",
         f"XYSCSS={'400' if layout.kind == 'gray' else chroma.upper()}",
-        f"XCOLORRANGE={'FULL' if full else 'LIMITED'}",
+        f"XCOLORRANGE={'FULL' if tags.range is Range.FULL else 'LIMITED'}",
+        f"XRESTORE={':'.join(str(code) for code in codes)}",
     ]
     return " ".join(words).encode("ascii") + b"\n"
+
+
+# Codes that stand for the same numbers, by the one that stands for them here (H.273, 8.1 to 8.3).
+_SAME_MATRIX = {Matrix.BT470BG: Matrix.SMPTE170M}
+_SAME_TRANSFER = dict.fromkeys(
+    (Transfer.SMPTE170M, Transfer.BT2020_10, Transfer.BT2020_12), Transfer.BT709
+)
+
+
+def _misread(tags: ColorSpec, layout: PixelFormat, video: VideoSpec) -> list[str]:
+    """A warning where a reader that skips XRESTORE takes the picture for another colour."""
+    guess, _ = guess_color(
+        ColorSpec(range=tags.range),
+        video.width_px,
+        video.height_px,
+        is_rgb=False,
+        is_full_range_format=False,
+    )
+    wrong = []
+    matrices = [_SAME_MATRIX.get(matrix, matrix) for matrix in (tags.matrix, guess.matrix)]
+    if layout.kind != "gray" and matrices[0] is not matrices[1]:
+        wrong.append(f"matrix {tags.matrix.name} as {guess.matrix.name}")
+    if tags.primaries not in (Primaries.UNSPECIFIED, guess.primaries):
+        wrong.append(f"primaries {tags.primaries.name} as {guess.primaries.name}")
+    if tags.transfer is not Transfer.UNSPECIFIED:
+        curves = [_SAME_TRANSFER.get(curve, curve) for curve in (tags.transfer, guess.transfer)]
+        if curves[0] is not curves[1]:
+            wrong.append(f"transfer {tags.transfer.name} as {guess.transfer.name}")
+    is_420 = bool(layout.log2_w and layout.log2_h)
+    is_sited = layout.depth_bits <= 8 and tags.chroma_site in _SITED
+    if is_420 and not is_sited and tags.chroma_site is not ChromaSite.LEFT:
+        wrong.append(f"chroma siting {tags.chroma_site.name} as LEFT")
+    if not wrong:
+        return []
+    return [
+        f"YUV4MPEG2 has no tag for colour: programs other than this one will take "
+        f"{', '.join(wrong)}; tell them"
+    ]
 
 
 class Y4mWriter(ClipWriter):
@@ -84,6 +130,8 @@ class Y4mWriter(ClipWriter):
     ) -> None:
         self.pixel_format, self.warnings = choose_format(delivery, video)
         self.color = choose_color(delivery, self.pixel_format, video)
+        self._tags = written_color(self.color, video.color)
+        self.warnings += _misread(self._tags, self.pixel_format, video)
         self._video = video
         self._streams = streams
         self._frames = 0
@@ -113,9 +161,7 @@ class Y4mWriter(ClipWriter):
         """Write one frame's planes, and before the first the header."""
         self._check(frame, self._video)
         if not self._frames:
-            full = self.color.range is Range.FULL
-            site = self.color.chroma_site
-            self._send(y4m_header(self._video, self.pixel_format, site, self._rate, full))
+            self._send(y4m_header(self._video, self.pixel_format, self._tags, self._rate))
         self._send(b"FRAME\n")
         for plane in frame.planes:
             little = np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("<"))
