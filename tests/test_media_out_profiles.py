@@ -331,3 +331,28 @@ def test_hdr_tags_pass(tmp_path, profile, transfer):
     path = tmp_path / f"out{PROFILES[profile].suffixes[0]}"
     write_clip(open_writer(str(path), Delivery(profile), video), video, [0])
     assert read_back(path).color == (9, 9, int(transfer), 1)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov", "out.y4m", "out/"])
+@pytest.mark.parametrize(
+    ("source", "said", "word"),
+    [
+        (FieldOrder.TFF, None, "top field first"),
+        (FieldOrder.BFF, None, "bottom field first"),
+        (FieldOrder.PROGRESSIVE, FieldOrder.BFF, "bottom field first"),
+        (FieldOrder.TFF, FieldOrder.PROGRESSIVE, ""),
+        (FieldOrder.PROGRESSIVE, None, ""),
+        (FieldOrder.UNKNOWN, None, ""),
+    ],
+)
+def test_fields_that_were_written_as_one_picture_are_said(tmp_path, name, source, said, word):
+    facts = replace(info("yuv420p"), field_order=source)
+    video = spec_for(64, 48, field_order=said)
+    destination = f"{tmp_path}/{name}"
+    writer = open_writer(destination, default_delivery(destination, facts), video, source=facts)
+    _, report = write_clip(writer, video, [0, 1001])
+    told = [text for text in report.warnings if "interlaced" in text]
+    assert len(told) == bool(word)
+    for text in told:
+        assert word in text
+        assert "flagged as progressive" in text

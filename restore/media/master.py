@@ -11,7 +11,7 @@ from typing import Self
 
 from restore.color import ColorSpec
 from restore.errors import InvalidInput
-from restore.frames import Chapter, PixelFormat, RawFrame
+from restore.frames import Chapter, FieldOrder, PixelFormat, RawFrame
 from restore.time import Timecode
 
 __all__ = ["ClipWriter", "CopiedStream", "VideoSpec", "WriteReport"]
@@ -34,6 +34,8 @@ class VideoSpec:
         timecode: of the first frame that will be written.
         has_alpha: the frames come with an alpha plane that is worth keeping.
         is_vfr: frame times are uneven; None where unknown.
+        field_order: how the pictures to write were scanned, PROGRESSIVE once they were
+            deinterlaced; None where that is as the source declares.
         metadata: tags of the source's container.
         chapters: in seconds from the start of the source.
     """
@@ -48,6 +50,7 @@ class VideoSpec:
     timecode: Timecode | None = None
     has_alpha: bool = False
     is_vfr: bool | None = None
+    field_order: FieldOrder | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
 

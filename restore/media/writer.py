@@ -8,7 +8,7 @@ from pathlib import PurePath
 from av.container import OutputContainer
 
 from restore.errors import InvalidInput
-from restore.frames import ClipInfo
+from restore.frames import ClipInfo, FieldOrder
 from restore.media.master import ClipWriter, CopiedStream, VideoSpec, WriteReport
 from restore.media.open import open_media
 from restore.media.profiles import Delivery, DeliveryProfile
@@ -40,6 +40,8 @@ def open_writer(
         video: what will be written.
         copy_from: file whose other streams are copied: sound, subtitles, attachments, data.
         source: facts of that file; names its streams. Without it all but the best video go along.
+            Where it is declared as interlaced and ``video`` says nothing else, the report carries
+            a warning, for the result is flagged as progressive.
         range: frames of the source that are written. Where it is not the whole, time starts at
             the first frame written and copied packets are cut to the video's time.
         overwrite: replace what has that name.
@@ -54,8 +56,34 @@ def open_writer(
         OutputExists: the name is taken and ``overwrite`` is off.
         OutputError: the output cannot be made there.
     """
+    _check_name(destination, delivery.facts)
+    writer = _open(
+        destination,
+        delivery,
+        video,
+        copy_from=copy_from,
+        source=source,
+        range=range,
+        overwrite=overwrite,
+        metadata=metadata or {},
+    )
+    writer.warnings.extend(_fields(video, source))
+    return writer
+
+
+def _open(
+    destination: str,
+    delivery: Delivery,
+    video: VideoSpec,
+    *,
+    copy_from: str | None,
+    source: ClipInfo | None,
+    range: FrameRange | None,
+    overwrite: bool,
+    metadata: Mapping[str, str],
+) -> ClipWriter:
+    """The writer of the delivery's kind."""
     facts = delivery.facts
-    _check_name(destination, facts)
     if facts.kind == "pipe":
         lost = _lost(source, copy_from, "YUV4MPEG2 holds pictures only")
         return Y4mWriter(destination, delivery, video, streams=lost, overwrite=overwrite)
@@ -80,7 +108,20 @@ def open_writer(
         cut=cut,
         rebase=cut is not None or is_alone,
         overwrite=overwrite,
-        metadata=metadata or {},
+        metadata=metadata,
+    )
+
+
+def _fields(video: VideoSpec, source: ClipInfo | None) -> tuple[str, ...]:
+    """A warning for interlaced pictures: nothing that is written says that its lines are fields."""
+    order = video.field_order or (source.field_order if source is not None else None)
+    if order not in (FieldOrder.TFF, FieldOrder.BFF):
+        return ()
+    first = "top" if order is FieldOrder.TFF else "bottom"
+    return (
+        f"the source is declared as interlaced, {first} field first: the two fields of a frame "
+        "were treated as one picture, and the result is flagged as progressive. Where they show "
+        "two moments, moving edges stay combed; deinterlace first (stage fields)",
     )
 
 
