@@ -1,0 +1,132 @@
+"""Scratches that we drew, and upright things that belong to the scene."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from restore.degrade.dirt import Dirt, draw_dirt
+from restore.degrade.scene import moving_clip
+from restore.stages import StageContext, build_stage
+from tests.damage_material import FILMS, film, grainy, photo_clip, real_clip, texture, windows
+
+SIZE = (288, 384)
+
+
+def stage(**settings):
+    return build_stage("scratches", settings, StageContext())
+
+
+@pytest.fixture(scope="module")
+def pan():
+    """A camera that pans over upright and other things, under grain."""
+    return grainy(moving_clip(texture(520, 700, 5), 9, SIZE, 8), 0.02, 2)
+
+
+def scratched(frames, count, seed):
+    drawn = [draw_dirt(f, Dirt(scratches=count), (seed, n)) for n, f in enumerate(frames)]
+    return np.stack([d[0] for d in drawn]).astype(np.float32), np.stack([d[1] for d in drawn])
+
+
+def cleaned(frames, which, **settings):
+    wins = windows(frames, 2)[which]
+    out = stage(**settings).run(wins, [0] * len(wins))
+    return out.permute(0, 2, 3, 1).numpy()
+
+
+def energies(clean, seeds, which):
+    """Squared error on the lines before and after, and after beside them, over several reels."""
+    before = after = beside = 0.0
+    for seed in seeds:
+        dirty, mask = scratched(clean, 3, seed)
+        error = np.square(cleaned(dirty, which) - clean[which])
+        before += np.square(dirty - clean)[which][mask[which]].sum()
+        after += error[mask[which]].sum()
+        beside += error[~mask[which]].sum()
+    return before, after, beside
+
+
+def test_four_fifths_of_the_lines_go(pan):
+    before, after, beside = energies(pan, (1, 2, 3), slice(2, 7))
+    assert after <= 0.2 * before
+    assert beside <= 0.15 * before
+
+
+@pytest.mark.parametrize("name", ["roman-colosseum", "oakland-zoo-otters"])
+def test_lines_go_from_real_pictures(assets, name):
+    clean = photo_clip(assets, name, 8, (432, 576), 3)
+    before, after, beside = energies(clean, (1, 2), slice(3, 5))
+    assert after <= 0.2 * before
+    assert beside <= 0.15 * before
+
+
+@pytest.mark.parametrize("source", ["bikes.mp4", "carphone_pristine.mp4"])
+def test_clean_clips_come_back_bit_for_bit(assets, source):
+    wins = windows(real_clip(assets, source, 20, 6, (432, 576)), 2)[2:4]
+    assert torch.equal(stage().run(wins, [0, 0]), wins[:, 2])
+
+
+def fence(height, width, still, count=7):
+    """Pickets over three fifths of the height, a window with bars, a pole from top to bottom."""
+    wide = texture(height, width + 80, 6)
+    for x in range(20, width // 2, 14):
+        wide[height * 2 // 5 :, x : x + 3] = 0.9
+    left, top, bottom = width * 2 // 3, height // 8, height * 3 // 4
+    wide[top:bottom, left : left + 70] = [0.5, 0.55, 0.7]
+    for x in (0, 22, 45, 67):
+        wide[top:bottom, left + x : left + x + 3] = 0.08
+    wide[:, left + 92 : left + 95] = 0.05
+    wide = cv2.GaussianBlur(wide, (0, 0), 0.6)
+    step = 0 if still else 3
+    return grainy(np.stack([wide[:, step * n : step * n + width] for n in range(count)]), 0.02, 3)
+
+
+@pytest.mark.parametrize("still", [True, False], ids=["still", "panned"])
+def test_pickets_windows_and_poles_are_kept(still):
+    frames = fence(*SIZE, still)
+    wins = windows(frames, 2)[2:5]
+    assert stage().mask(wins).sum() == 0
+    assert torch.equal(stage().run(wins, [0] * 3), wins[:, 2])
+    # In the same pictures a scratch is found.
+    dirty, mask = scratched(frames, 1, 7)
+    found = stage().mask(windows(dirty, 2)[2:5])[:, 0].numpy() > 0
+    if not still:
+        assert (found & mask[2:5]).sum() > 0.8 * mask[2:5].sum()
+
+
+def test_a_line_that_sways_in_a_still_scene_is_a_scratch():
+    frames = fence(*SIZE, True)
+    rows = np.arange(SIZE[0])
+    for n, frame in enumerate(frames):
+        middle = 225.0 + 1.5 * np.sin(1.3 * n) + 0.004 * rows
+        cover = np.clip(1.2 - np.abs(np.arange(SIZE[1]) - middle[:, None]), 0, 1)[..., None]
+        frame += (0.95 - frame) * 0.7 * cover
+    found = stage().mask(windows(frames, 2)[3:4])[0, 0]
+    assert found[:, 219:232].any(1).float().mean() > 0.9
+    assert found[:, :210].sum() == 0
+    assert found[:, 240:].sum() == 0
+
+
+def test_only_the_line_is_touched_and_detail_shines_through(pan):
+    dirty, _ = scratched(pan, 1, 9)
+    wins = windows(dirty, 2)[4:5]
+    mask = stage().mask(wins)[0, 0] > 0
+    assert 0 < mask.float().mean() < 0.03
+    out = stage().run(wins, [0])[0]
+    assert torch.equal(out[:, ~mask], wins[0, 2][:, ~mask])
+    half = stage(strength=0.5).run(wins, [0])[0]
+    assert torch.allclose(half, (out + wins[0, 2]) / 2, atol=1e-5)
+
+
+def test_tiny_frames_and_single_frames_pass(pan):
+    for frames in (pan[:5, :20, :30], pan[:1], pan[:2]):
+        wins = windows(frames, 2)
+        assert torch.equal(stage().run(wins, [0] * len(wins)), wins[:, 2])
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_uprights_of_real_films_are_kept(assets, name):
+    wins = windows(film(assets, name, 4, 6), 2)[2:4]
+    assert stage().mask(wins).mean() < 0.02
