@@ -186,6 +186,8 @@ def test_even_clips_with_millisecond_times_are_exactly_even_in_mp4(assets, tmp_p
     assert {b - a for a, b in pairwise(times)} == {1 / clip.rate}
     assert {frame.duration * frame.time_base for frame in frames} == {1 / clip.rate}
     assert rate == clip.rate
+    is_interlaced = clip.name.startswith("bt601")
+    assert any("flagged as progressive" in text for text in report.warnings) == is_interlaced
 
 
 def test_a_clip_with_uneven_millisecond_times_keeps_them_in_mp4(assets, tmp_path):
