@@ -102,6 +102,9 @@ def test_a_dry_run_writes_nothing_and_measures(cli, material, tiny, tmp_path):
 
 def test_a_dry_run_tells_of_guesses_and_of_a_taken_name(cli, material, tmp_path):
     write_clip(tmp_path / "untagged.y4m", 1, delivery=Delivery("y4m"))
+    head, rest = (tmp_path / "untagged.y4m").read_bytes().split(b"\n", 1)
+    words = [word for word in head.split(b" ") if not word.startswith(b"XRESTORE=")]
+    (tmp_path / "untagged.y4m").write_bytes(b" ".join(words) + b"\n" + rest)
     (tmp_path / "out.mp4").write_bytes(b"mine")
     result = cli(
         "run", tmp_path / "untagged.y4m", "-o", tmp_path / "out.mp4", "--preset", "transcode",
