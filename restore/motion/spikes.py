@@ -91,7 +91,7 @@ def find_spikes(
     import cv2
 
     small = [_for_search(plane) for plane in (centre, *neighbours)]
-    fields = [flow8(small[0], other, Effort.MEDIUM) for other in small[1:]]
+    fields = [flow8(small[0], other, Effort.FAST) for other in small[1:]]
     soft, *softs = (cv2.GaussianBlur(plane, (0, 0), 0.6) for plane in (centre, *neighbours))
     flows = [_enlarged(field, centre.shape) for field in fields]
     moved = [_bring(plane, flow) for plane, flow in zip(softs, flows, strict=True)]
@@ -283,7 +283,9 @@ def _marks(
         whole: Plane = here.chosen(keep, core).astype(np.uint8)
         whole = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
         mask |= _grown(whole > 0, height > _TRACE * noise, rules.grow_px)
-    return mask if mask.mean() <= rules.most_share else np.zeros_like(mask)
+    # One-sided evidence is weaker, and so is believed for less of the frame.
+    most = rules.most_share if steps[0] * steps[1] < 0 else rules.most_share / 6
+    return mask if mask.mean() <= most else np.zeros_like(mask)
 
 
 def _grown(mask: Mask, trace: Mask, steps_px: int) -> Mask:
