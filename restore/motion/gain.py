@@ -21,6 +21,7 @@ _BRIGHTEST: Final = 0.985  # above it the scan has clipped
 _TUKEY: Final = 4.685
 _ROUNDS: Final = 4
 _SAMPLES: Final = 4000  # pixels that a fit sees at least, where there are so many
+_BLOCK: Final = 500  # rows
 _SLACK: Final = 0.004  # least standard deviation of a log ratio
 
 
@@ -135,18 +136,26 @@ def _flattened(plane: Plane) -> NDArray[np.uint8]:
 
 
 def _fit(design: Doubles, wanted: Doubles, worth: Doubles) -> Doubles:
-    """Robust least squares; a small ridge keeps waves flat where nothing can be seen."""
+    """Robust least squares; a small ridge keeps waves flat where nothing can be seen.
+
+    In blocks of rows: products this small are quicker in one thread, and stay there.
+    """
     count = design.shape[1]
+    rows = min(_BLOCK, len(design))
+    whole = len(design) // rows * rows
+    blocks = design[:whole].reshape(-1, rows, count)
+    wanted, worth = (plane[:whole].reshape(-1, rows) for plane in (wanted, worth))
     ridge = np.full(count, 2e-3)
     ridge[0] = 1e-9
-    start = np.median(wanted)
     params = np.zeros(count)
-    params[0] = start
+    params[0] = np.median(wanted)
     for _ in range(_ROUNDS):
-        gap = wanted - design @ params
+        gap = wanted - blocks @ params
         scale = max(1.4826 * float(np.median(np.abs(gap))), _SLACK)
         weight = worth * np.square(np.clip(1 - np.square(gap / (_TUKEY * scale)), 0, None))
         weight /= max(float(weight.sum()), 1e-9)
-        normal = design.T @ (design * weight[:, None])
-        params = np.linalg.solve(normal + np.diag(ridge), design.T @ (weight * wanted))
+        weighted = (blocks * weight[..., None]).transpose(0, 2, 1)
+        normal = (weighted @ blocks).sum(0)
+        right = (weighted @ wanted[..., None]).sum((0, 2))
+        params = np.linalg.solve(normal + np.diag(ridge), right)
     return params

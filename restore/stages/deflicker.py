@@ -24,7 +24,7 @@ __all__ = ["Deflicker"]
 Doubles = NDArray[np.float64]
 
 _LONG_SIDE_PX: Final = 128  # of the pictures that exposure is measured on
-_MAP_PX: Final = 48  # long side of the correction before it is enlarged
+_MAP_PX: Final = 96  # long side of the correction before it is enlarged
 _NOTHING: Final = 1e-4  # change of a logarithm that no eye and no 12 bit sample shows
 _HUBER: Final = 1.5
 _BENT: Final = 9  # fewest frames that tell a bend
@@ -160,14 +160,14 @@ def _corrected(data: Tensor, terms: Doubles, middle: Doubles, kind: Shading) -> 
     height, width = data.shape[-2:]
     ratio = _MAP_PX / max(height, width)
     size = (max(2, round(height * ratio)), max(2, round(width * ratio)))
-    smooth = torch.from_numpy(np.exp(surface(terms, *size, kind))).to(data)
-    gain = F.interpolate(smooth[None], (height, width), mode="bicubic", align_corners=False)[0]
+    smooth = torch.from_numpy(surface(terms, *size, kind)).to(data)
+    gain = F.interpolate(smooth[None], (height, width), mode="bilinear", align_corners=False)[0]
     if kind.contrast and float(np.abs(terms[:, -1]).max()) > 1e-3:
         power = torch.from_numpy(terms[:, -1]).to(data)[:, None, None]
         level = torch.from_numpy(middle).to(data)[:, None, None]
         # The power law is carried on as a straight line below 1 %, where noise may be negative.
-        gain = gain * ((data.clamp(min=0.01).log() - level) * power).exp()
-    return data * gain
+        gain += data.clamp(min=0.01).log_().sub_(level).mul_(power)
+    return gain.exp_().mul_(data)
 
 
 def _line(course: Doubles, now: int, overall: NDArray[np.intp]) -> Doubles:
