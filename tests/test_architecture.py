@@ -24,7 +24,7 @@ ALLOWED = {
     "analysis": VOCABULARY | {"motion"},
     "grain": VOCABULARY | {"motion"},
     "registration": VOCABULARY | {"motion"},
-    "stages": VOCABULARY | {"engine", "models", "motion", "grain", "registration", "analysis"},
+    "stages": VOCABULARY | {"engine", "models", "motion", "grain", "registration", "analysis", "media"},
     "train": VOCABULARY | {"degrade", "models", "media"},
     "recipe": VOCABULARY | {"stages"},
     "preflight": VOCABULARY | {"media"},

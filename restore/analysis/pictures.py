@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -38,6 +37,8 @@ def small_luma(frame: Frame, size_px: tuple[int, int] = SMALL_PX) -> NDArray[np.
     Returns:
         ``[rows, columns]`` float32, nominal 0..1.
     """
+    import cv2
+
     luma = luma_of(frame.data)
     block = min(math.floor(luma.shape[0] / size_px[0]), math.floor(luma.shape[1] / size_px[1]))
     if block > 1:

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from math import lcm
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from restore.analysis.even_times import EvenTimes
 from restore.engine.stage import StreamSpec
 from restore.errors import InvalidInput
 from restore.frames import Frame
@@ -58,13 +58,11 @@ class Cadence:
         # One frame more than is looked ahead: a frame's length is known when the next one comes.
         self.spec = StreamSpec("cadence", delay=_LOOKAHEAD + 1, rate=None)
         self._fps = fps
-        self._even = even
+        self._even = EvenTimes(fps) if even and fps else None
         self.taken = 0
         self.dropped = 0
         self._span_s = Fraction(0)
         self._spans = 0
-        self._origin_s: Fraction | None = None
-        self._place = 0
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
@@ -154,16 +152,4 @@ class Cadence:
             self._spans += 1
 
     def _timed(self, frame: Frame) -> Frame:
-        """The frame at its own time, or a film frame's period after the one before."""
-        if not self._even or self._fps is None:
-            return frame
-        time_s = frame.pts * frame.time_base
-        if self._origin_s is None:
-            self._origin_s = time_s
-        # Where frames are missing or the film stood still, the clock follows the video.
-        late = (time_s - self._origin_s) * self._fps - self._place
-        self._place += round(late) if late > 1 else 0
-        unit = Fraction(1, lcm(frame.time_base.denominator, self._fps.numerator))
-        pts = int((self._origin_s + self._place / self._fps) / unit)
-        self._place += 1
-        return replace(frame, pts=pts, time_base=unit, duration=int(1 / self._fps / unit))
+        return frame if self._even is None else self._even.place(frame)

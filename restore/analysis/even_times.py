@@ -1,0 +1,39 @@
+"""Times of frames that shall come at one rate, held in step with the video they came from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+
+from restore.frames import Frame
+
+__all__ = ["EvenTimes"]
+
+
+class EvenTimes:
+    """Gives frames times one period apart, never further than a period from their own.
+
+    Args:
+        fps: frames in a second.
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self.fps = fps
+        self._origin_s: Fraction | None = None
+        self._place = 0
+
+    def place(self, frame: Frame) -> Frame:
+        """The frame at its even time, in a time base that holds it exactly.
+
+        Where frames are missing or the film stood still, the clock follows the frame's own time.
+        """
+        time_s = frame.pts * frame.time_base
+        if self._origin_s is None:
+            self._origin_s = time_s
+        late = (time_s - self._origin_s) * self.fps - self._place
+        self._place += round(late) if late > 1 else 0
+        unit = Fraction(1, lcm(frame.time_base.denominator, self.fps.numerator))
+        pts = int((self._origin_s + self._place / self.fps) / unit)
+        self._place += 1
+        return replace(frame, pts=pts, time_base=unit, duration=int(1 / self.fps / unit))

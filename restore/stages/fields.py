@@ -1,0 +1,246 @@
+"""Tell how a clip was scanned, and give whole pictures: deinterlaced, or the film's own frames."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from restore.analysis.combing import field_metrics, fields_of
+from restore.analysis.deinterlace import Field, deinterlaced, split
+from restore.analysis.even_times import EvenTimes
+from restore.analysis.telecine import LAG, NOT_TELECINE, FieldVotes, Scan, TelecineFinder
+from restore.engine.stage import StreamSpec
+from restore.frames import Frame
+from restore.stages import StageContext
+
+__all__ = ["Fields"]
+
+_RATES = (Fraction(30000, 1001), Fraction(30), Fraction(25))
+_INTERLACED = (Scan.TFF, Scan.BFF)
+_TELECINE = (Scan.TELECINE_TFF, Scan.TELECINE_BFF)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A frame, the one before it, how it was scanned, and its place in a pulldown."""
+
+    frame: Frame
+    before: Frame | None
+    scan: Scan
+    place: int = 0
+
+
+class Fields:
+    """Deinterlaces what is interlaced and undoes 3:2 pulldown; progressive frames pass untouched.
+
+    The verdict comes from many frames together and may change along the clip. Pulldown gives the
+    film's frames at four fifths of the video's rate, exactly. Interlaced frames give a picture for
+    each field (``rate = "field"``, twice the frames) or for each frame, by motion-compensated
+    interpolation (``method = "motion"``) or by libavfilter's bwdif.
+
+    Frames come with chroma brought up as if they were progressive. Of 4:2:0 material the chroma of
+    the two fields is therefore mixed a little where something moves; luma is exact.
+    """
+
+    class Settings(BaseModel):
+        """Settings of the stage; ``scan`` overrides the verdict."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        scan: Literal["auto", "progressive", "tff", "bff"] = "auto"
+        method: Literal["motion", "bwdif", "leave"] = "motion"
+        rate: Literal["field", "frame"] = "field"
+
+    def __init__(self, scan: str = "auto", method: str = "motion", rate: str = "field") -> None:
+        self.spec = StreamSpec("fields", delay=LAG + 3, rate=None)
+        self._given = {"progressive": Scan.PROGRESSIVE, "tff": Scan.TFF, "bff": Scan.BFF}.get(scan)
+        self._method = method
+        self._both = rate == "field"
+        self.scans: Counter[Scan] = Counter()
+        self._soft = 0
+
+    @classmethod
+    def build(cls, settings: Settings, context: StageContext) -> Self:
+        """Make the stage."""
+        return cls(settings.scan, settings.method, settings.rate)
+
+    @property
+    def verdict(self) -> Scan:
+        """How most of the clip was scanned, as far as it was seen."""
+        told = Counter({scan: n for scan, n in self.scans.items() if scan is not Scan.UNKNOWN})
+        best = told.most_common(1)[0][0] if told else Scan.UNKNOWN
+        if best in (Scan.PROGRESSIVE, Scan.UNKNOWN) and 2 * self._soft > self.scans.total():
+            return Scan.SOFT_TELECINE
+        return best
+
+    def facts(self) -> Mapping[str, str]:
+        """The verdict, and how many frames each part of it holds for."""
+        facts = {"method": self._method, "scan from": "settings" if self._given else "the pictures"}
+        if self.scans:
+            facts["scan"] = self.verdict.value
+            facts["frames"] = ", ".join(f"{n} {scan.value}" for scan, n in self.scans.items())
+        return facts
+
+    def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Whole pictures in order; runs of one scan are worked on together."""
+        judged = self._counted(self._judged(frames))
+        item = next(judged, None)
+        while item is not None:
+            run = _Run(item, judged)
+            if item.scan in _TELECINE:
+                yield from self._film(run)
+            elif item.scan in _INTERLACED and self._method == "motion":
+                yield from self._by_motion(run, top_first=item.scan is Scan.TFF)
+            elif item.scan in _INTERLACED and self._method == "bwdif":
+                yield from self._by_bwdif(run, top_first=item.scan is Scan.TFF)
+            else:
+                yield from (one.frame for one in run)
+            item = run.next
+
+    def _judged(self, frames: Iterator[Frame]) -> Iterator[_Judged]:
+        before: Frame | None = None
+        if self._given is not None:
+            for frame in frames:
+                yield _Judged(frame, before, self._given)
+                before = frame
+            return
+        finder, votes = TelecineFinder(), FieldVotes()
+        held: deque[_Judged] = deque()
+        last_fields = None
+        for frame in frames:
+            fields = fields_of(frame) if frame.data.shape[-2] >= 4 else None
+            held.append(_Judged(frame, before, Scan.UNKNOWN))
+            if fields is not None and last_fields is not None:
+                metrics = field_metrics(last_fields, fields)
+                if before is not None and before.shot == frame.shot:
+                    votes.add(metrics)
+                state = finder.push(metrics)
+                if state is not None:
+                    if len(held) == LAG + 2:  # the first frame has none before to be told by
+                        yield _placed(held.popleft(), _previous(state), votes)
+                    yield _placed(held.popleft(), state, votes)
+            before, last_fields = frame, fields
+        states = finder.finish()
+        first = _previous(states[0]) if states else NOT_TELECINE
+        for state in [first] * (len(held) - len(states)) + states:
+            yield _placed(held.popleft(), state, votes)
+
+    def _counted(self, judged: Iterator[_Judged]) -> Iterator[_Judged]:
+        steps: deque[Fraction] = deque(maxlen=2)
+        for item in judged:
+            self.scans[item.scan] += 1
+            if item.before is not None:
+                after, since = item.frame, item.before
+                steps.append(after.pts * after.time_base - since.pts * since.time_base)
+            if len(steps) == 2:
+                # Pulldown by flags shows frames for two and three fields in turn.
+                self._soft += Fraction(7, 5) < max(steps) / min(steps) < Fraction(8, 5)
+            yield item
+
+    def _film(self, run: Iterator[_Judged]) -> Iterator[Frame]:
+        """Four film frames for five video frames, at even times."""
+        clock: EvenTimes | None = None
+        for item in run:
+            if item.place == 1 and clock is not None:
+                continue
+            clock = clock or EvenTimes(_video_fps(item.frame) * Fraction(4, 5))
+            data = item.frame.data
+            if item.place == 2 and item.before is not None:
+                # The first field of this frame goes with the second one of the frame before.
+                row = 1 if item.scan is Scan.TELECINE_TFF else 0
+                data = data.clone()
+                data[:, row::2] = item.before.data[:, row::2]
+            yield clock.place(replace(item.frame, data=data))
+
+    def _by_motion(self, run: Iterator[_Judged], *, top_first: bool) -> Iterator[Frame]:
+        owners: deque[tuple[Frame, int]] = deque()
+
+        def fields() -> Iterator[Field]:
+            shot = None
+            for item in run:
+                pair = split(item.frame.data, top_first=top_first, begins=item.frame.shot != shot)
+                shot = item.frame.shot
+                for number, field in enumerate(pair):
+                    owners.append((item.frame, number))
+                    yield field
+
+        for picture in deinterlaced(fields()):
+            frame, number = owners.popleft()
+            if self._both or number == 0:
+                yield self._timed(frame, picture, number)
+
+    def _by_bwdif(self, run: Iterator[_Judged], *, top_first: bool) -> Iterator[Frame]:
+        from restore.media.bwdif import bwdif
+
+        owners: deque[Frame] = deque()
+
+        def pictures() -> Iterator[NDArray[np.uint16]]:
+            for item in run:
+                owners.append(item.frame)
+                levels = (item.frame.data.clamp(0, 1) * 65535).round().to(torch.int32)
+                yield levels.permute(1, 2, 0).cpu().numpy().astype(np.uint16)
+
+        for count, levels in enumerate(bwdif(pictures(), top_first=top_first, both=self._both)):
+            number = count % 2 if self._both else 0
+            frame = owners.popleft() if number or not self._both else owners[0]
+            picture = torch.from_numpy(levels.astype(np.float32) / 65535).permute(2, 0, 1)
+            yield self._timed(frame, picture.to(frame.data), number)
+
+    def _timed(self, frame: Frame, picture: torch.Tensor, number: int) -> Frame:
+        """A field's picture at its field's time."""
+        if not self._both:
+            return replace(frame, data=picture)
+        length = frame.duration or round(1 / _RATES[0] / frame.time_base)
+        return replace(
+            frame,
+            data=picture,
+            pts=2 * frame.pts + number * length,
+            time_base=frame.time_base / 2,
+            duration=length,
+        )
+
+
+class _Run:
+    """Frames of one scan in a row; ``next`` is the first frame after them."""
+
+    def __init__(self, first: _Judged, rest: Iterator[_Judged]) -> None:
+        self._first: _Judged | None = first
+        self._scan = first.scan
+        self._rest = rest
+        self.next: _Judged | None = None
+
+    def __iter__(self) -> Iterator[_Judged]:
+        return self
+
+    def __next__(self) -> _Judged:
+        item = self._first or next(self._rest, None)
+        self._first = None
+        if item is None or item.scan is not self._scan:
+            self.next = item
+            raise StopIteration
+        return item
+
+
+def _previous(state: int) -> int:
+    return state if state == NOT_TELECINE else state // 5 * 5 + (state - 1) % 5
+
+
+def _placed(item: _Judged, state: int, votes: FieldVotes) -> _Judged:
+    if state == NOT_TELECINE:
+        return replace(item, scan=votes.scan)
+    scan = Scan.TELECINE_TFF if state < 5 else Scan.TELECINE_BFF
+    return replace(item, scan=scan, place=state % 5)
+
+
+def _video_fps(frame: Frame) -> Fraction:
+    """The video's rate by its usual name; a container's rounded frame length hides it."""
+    length_s = (frame.duration or 0) * frame.time_base or 1 / _RATES[0]
+    return min(_RATES, key=lambda fps: abs(1 / fps - length_s))
