@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from restore.analysis.combing import field_metrics, fields_of
 from restore.analysis.telecine import Scan
 from restore.degrade.telecine import pulldown_32
 from restore.demo.clips import read_clip
@@ -73,6 +74,18 @@ def test_published_patterns_are_told(assets, name, scan):
     list(process(islice(read_clip(path), 60), [stage], CPU))
     assert stage.verdict is scan
     assert stage.scans[scan] >= 58
+
+
+def test_pulldown_of_a_published_pattern_is_undone(assets):
+    path = assets / "media" / "clips" / "bt601-525_480_telecined_hard.mkv"
+    got = list(process(islice(read_clip(path), 60), [fields()], CPU))
+    assert abs(len(got) - 48) <= 1
+    assert {b - a for a, b in pairwise(times_s(got))} == {1 / FILM}
+    combing = []
+    for frame in got[1:-1]:
+        top, bottom = fields_of(frame)
+        combing.append(field_metrics((top, bottom), (top, bottom)).own)
+    assert max(combing) < 1e-4  # combed frames of the pattern have 1e-3 and more
 
 
 @pytest.mark.parametrize("grain", [0.0, 0.06])
@@ -141,13 +154,13 @@ def test_film_and_video_may_follow_each_other(moving):
 def test_motion_beats_bwdif_by_a_decibel(moving):
     gains = []
     for number, clip in enumerate(moving.values()):
-        for grain in (0.0, 0.03):
-            truth = weathered(clip[:20], number, grain=grain)
+        for grain in (0.0, 0.03)[: 1 + number % 2]:
+            truth = weathered(clip[:16], number, grain=grain)
             made = interlaced(truth)
             quality = {}
             for method in ("motion", "bwdif"):
                 got, _ = through(made, scan="tff", method=method)
-                assert len(got) == 20
+                assert len(got) == 16
                 pictures = [array_of(frame)[4:-4, 4:-4] for frame in got]
                 pairs = list(zip(pictures, truth[:, 4:-4, 4:-4], strict=True))[2:-2]
                 quality[method] = np.mean([psnr_db(a, b) for a, b in pairs])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, Self
@@ -66,6 +66,7 @@ class Fields:
         self._both = rate == "field"
         self.scans: Counter[Scan] = Counter()
         self._soft = 0
+        self._steps_s: deque[Fraction] = deque(maxlen=64)
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
@@ -118,6 +119,8 @@ class Fields:
         for frame in frames:
             fields = fields_of(frame) if frame.data.shape[-2] >= 4 else None
             held.append(_Judged(frame, before, Scan.UNKNOWN))
+            if before is not None:
+                self._steps_s.append(frame.pts * frame.time_base - before.pts * before.time_base)
             if fields is not None and last_fields is not None:
                 metrics = field_metrics(last_fields, fields)
                 if before is not None and before.shot == frame.shot:
@@ -151,7 +154,9 @@ class Fields:
         for item in run:
             if item.place == 1 and clock is not None:
                 continue
-            clock = clock or EvenTimes(_video_fps(item.frame) * Fraction(4, 5))
+            if clock is None:
+                fps = _usual_fps(self._steps_s, item.frame.time_base)
+                clock = EvenTimes(fps * Fraction(4, 5))
             data = item.frame.data
             if item.place == 2 and item.before is not None:
                 # The first field of this frame goes with the second one of the frame before.
@@ -240,7 +245,12 @@ def _placed(item: _Judged, state: int, votes: FieldVotes) -> _Judged:
     return replace(item, scan=scan, place=state % 5)
 
 
-def _video_fps(frame: Frame) -> Fraction:
-    """The video's rate by its usual name; a container's rounded frame length hides it."""
-    length_s = (frame.duration or 0) * frame.time_base or 1 / _RATES[0]
-    return min(_RATES, key=lambda fps: abs(1 / fps - length_s))
+def _usual_fps(steps_s: Collection[Fraction], time_base: Fraction) -> Fraction:
+    """The video's rate by its usual name, from the times between frames.
+
+    Containers that round times to milliseconds leave several rates possible; the first is taken.
+    """
+    mean_s = sum(steps_s, Fraction(0)) / len(steps_s) if steps_s else 1 / _RATES[0]
+    slack_s = time_base / len(steps_s) if len(set(steps_s)) > 1 else Fraction(0)
+    near = [fps for fps in _RATES if abs(1 / fps - mean_s) <= slack_s]
+    return near[0] if near else min(_RATES, key=lambda fps: abs(1 / fps - mean_s))
