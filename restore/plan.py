@@ -15,7 +15,7 @@ from restore.engine.run import pipeline_labels
 from restore.engine.settings import EngineSettings
 from restore.engine.stage import AnyStage, Stage, StreamStage
 from restore.errors import InvalidInput
-from restore.frames import ClipInfo
+from restore.frames import ClipInfo, FieldOrder
 from restore.media.master import VideoSpec
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
@@ -144,6 +144,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         size = stages[-1].output_px
     rate = _rate(pipeline)
     video = _video(job, info, size, rate)
+    if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in pipeline):
+        video = replace(video, field_order=FieldOrder.PROGRESSIVE)
     most = max((stage.memory_bytes for stage in stages), default=0)
     return JobPlan(
         job=job,

@@ -128,12 +128,14 @@ class StreamSpec:
         delay: frames that it holds back at most before the first comes out.
         rate: frames given for each frame taken; None where the clip decides.
         deterministic: the same input and settings give the same frames.
+        undoes_fields: what comes out are whole pictures, whatever the clip declared.
     """
 
     name: str
     delay: int = 0
     rate: Fraction | None = Fraction(1)
     deterministic: bool = True
+    undoes_fields: bool = False
 
     def __post_init__(self) -> None:
         if self.delay < 0 or (self.rate is not None and self.rate <= 0):

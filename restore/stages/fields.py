@@ -60,7 +60,7 @@ class Fields:
         rate: Literal["field", "frame"] = "field"
 
     def __init__(self, scan: str = "auto", method: str = "motion", rate: str = "field") -> None:
-        self.spec = StreamSpec("fields", delay=LAG + 3, rate=None)
+        self.spec = StreamSpec("fields", delay=LAG + 3, rate=None, undoes_fields=method != "leave")
         self._given = {"progressive": Scan.PROGRESSIVE, "tff": Scan.TFF, "bff": Scan.BFF}.get(scan)
         self._method = method
         self._both = rate == "field"
