@@ -86,9 +86,17 @@ def test_four_fifths_of_the_flicker_go(scene, kind):
     assert "RMS" in stage.facts()["flicker found"]
 
 
+def test_four_fifths_go_on_average_over_reels(scene):
+    # Reel 7 breathes in waves of 25 frames, which are half a change of light.
+    reels = [flicker(scene, 0.05, seed=seed) for seed in range(8)]
+    shares = [left(run(reel)[0], reel, scene) for reel in reels]
+    assert np.mean(shares) <= 0.2, shares
+    assert max(shares) <= 0.5, shares
+
+
 @pytest.mark.parametrize("name", ["roman-colosseum", "oakland-zoo-otters"])
 def test_flicker_goes_from_real_pictures(assets, name):
-    clean = photo_clip(assets, name, 36, (216, 288), 3)
+    clean = photo_clip(assets, name, 30, (144, 192), 3)
     flickering = flicker(clean, 0.05, 0.02, 0.05, 0.02)
     assert left(run(flickering)[0], flickering, clean) <= 0.2
 
