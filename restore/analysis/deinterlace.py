@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.motion.flow import optical_flow
+from restore.motion.flow import Effort, optical_flow
 from restore.motion.warp import warp
 
 __all__ = ["Field", "deinterlaced", "interpolated", "split"]
@@ -94,7 +94,7 @@ def _picture(held: tuple[Field, Tensor], before: Tensor | None, after: Tensor | 
     for other in (before, after):
         if other is None:
             continue
-        found = warp(other[None], optical_flow(plain[None], other[None]), "bicubic")[0]
+        found = warp(other[None], optical_flow(plain[None], other[None], Effort.FAST), "bicubic")[0]
         guesses.append(found)
         error = (found[:, field.first_row :: 2] - field.lines).abs().mean(0)
         trust.append(_trust(error, field))
