@@ -24,7 +24,8 @@ ALLOWED = {
     "analysis": VOCABULARY | {"motion"},
     "grain": VOCABULARY | {"motion"},
     "registration": VOCABULARY | {"motion"},
-    "stages": VOCABULARY | {"engine", "models", "motion", "grain", "registration", "analysis", "media"},
+    "stages": VOCABULARY
+    | {"engine", "models", "motion", "grain", "registration", "analysis", "media"},
     "train": VOCABULARY | {"degrade", "models", "media"},
     "recipe": VOCABULARY | {"stages"},
     "preflight": VOCABULARY | {"media"},

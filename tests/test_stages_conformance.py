@@ -150,5 +150,5 @@ def test_unknown_settings_are_refused_by_name(name):
 
 
 def test_unknown_stages_are_refused():
-    with pytest.raises(InvalidInput, match="expected one of .*deartifact"):
+    with pytest.raises(InvalidInput, match=r"expected one of .*deartifact"):
         build_stage("sharpen", {}, StageContext())
