@@ -8,13 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "restore"
 
 # Room -> rooms it may import. The vocabulary is open to all.
-VOCABULARY = {"errors", "time", "color", "frames", "validation"}
+VOCABULARY = {"errors", "time", "color", "frames", "precision", "validation"}
 ALLOWED = {
     "errors": set(),
     "time": {"errors"},
     "color": set(),
     "frames": {"errors", "time", "color"},
     "hostenv": set(),
+    "precision": {"errors"},
     "validation": {"errors"},
     "media": VOCABULARY,
     "models": VOCABULARY,

@@ -1,4 +1,4 @@
-"""Devices and number formats, and the settings of the host that cost or save most."""
+"""Devices, their memory, and the settings of the host that cost or save most."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from restore.errors import DeviceError, InvalidInput
 
-__all__ = ["choose_device", "choose_dtype", "memory_budget_bytes", "tune_host"]
+__all__ = ["choose_device", "memory_budget_bytes", "tune_host"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MALLOC_THRESHOLD_BYTES = 1 << 30
@@ -57,27 +57,6 @@ def choose_device(name: str) -> torch.device:
             fix="Use --device cpu, or check the driver with nvidia-smi.",
         )
     return torch.device("cuda", index)
-
-
-def choose_dtype(
-    precision: str, device: torch.device, allowed: tuple[torch.dtype, ...]
-) -> torch.dtype:
-    """Number format for a stage.
-
-    ``exact`` computes in float32. ``fast`` takes half the bits where the stage allows: bfloat16 on
-    the CPU, float16 before bfloat16 on CUDA (its 10 bits of mantissa err less on pictures).
-
-    Raises:
-        InvalidInput: precision is neither.
-    """
-    if precision not in ("exact", "fast"):
-        raise InvalidInput(f"precision {precision!r}", "exact or fast")
-    if precision == "fast":
-        order = (torch.bfloat16,) if device.type == "cpu" else (torch.float16, torch.bfloat16)
-        for dtype in order:
-            if dtype in allowed:
-                return dtype
-    return torch.float32
 
 
 def memory_budget_bytes(device: torch.device) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from restore.engine.device import choose_dtype, memory_budget_bytes
+from restore.engine.device import memory_budget_bytes
 from restore.engine.footprint import peak_bytes_per_px
 from restore.engine.settings import EngineSettings
 from restore.engine.stage import Stage, StageSpec, Tiling
 from restore.engine.tiles import TileGrid, plan_grid, smallest_tile_px
+from restore.precision import choose_dtype
 
 __all__ = ["Layout", "choose_layout", "is_out_of_memory", "next_rung", "padded_px"]
 
@@ -76,7 +77,7 @@ def choose_layout(
     pixel, so the same settings give the same tiles on every machine of a kind.
     """
     spec = stage.spec
-    dtype = choose_dtype(settings.precision, device, spec.dtypes)
+    dtype = choose_dtype(settings.precision, device.type, spec.dtypes)
     height, width = padded_px(spec, height_px, width_px)
     tile, batch = settings.tile_px, settings.batch
     if spec.tiling is Tiling.NEVER:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from restore.errors import InvalidInput
+from restore.precision import choose_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +22,7 @@ def select_dtype(
     supports_bfloat16: bool,
     cpu_bfloat16: bool | None = None,
 ) -> torch.dtype:
-    """Chooses the number format for a network on a device.
-
-    ``exact`` is float32 everywhere. ``fast`` is bfloat16 on a CPU that computes it natively, and
-    on a GPU float16 where the network supports it (three more bits of mantissa than bfloat16),
-    else bfloat16, else float32. HAT, for one, overflows in float16 and gets bfloat16.
+    """The number format for a network by its flags, see :func:`restore.precision.choose_dtype`.
 
     Args:
         precision: what was asked for.
@@ -40,22 +36,6 @@ def select_dtype(
     """
     import torch
 
-    if precision == "exact":
-        return torch.float32
-    if precision != "fast":
-        raise InvalidInput(f"precision is {precision!r}", "'exact' or 'fast'")
-    if device_type == "cpu":
-        native = _cpu_has_bfloat16() if cpu_bfloat16 is None else cpu_bfloat16
-        return torch.bfloat16 if native and supports_bfloat16 else torch.float32
-    if supports_half:
-        return torch.float16
-    return torch.bfloat16 if supports_bfloat16 else torch.float32
-
-
-def _cpu_has_bfloat16() -> bool:
-    import torch
-
-    try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    except (AttributeError, RuntimeError):
-        return False
+    allowed = [torch.float32]
+    allowed += [torch.float16] * supports_half + [torch.bfloat16] * supports_bfloat16
+    return choose_dtype(precision, device_type, allowed, cpu_bfloat16)
