@@ -77,12 +77,17 @@ def write_clip(
         stream.codec_context.thread_count = 1
         if setup is not None:
             setup(output, stream)
+        count = 0
         for index, planes in enumerate(frames):
+            count += 1
             frame = frame_of(pixel_format, *size, planes)
             frame.pts = times[index] if times is not None else index
             frame.time_base = base
             output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+        for packet in stream.encode(None):
+            if codec == "libx265" and count <= 2:
+                packet.dts = packet.pts  # x265 leaves it uninitialised in clips this short
+            output.mux(packet)
     return path
 
 
