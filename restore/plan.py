@@ -156,7 +156,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         stages=tuple(stages),
         memory_bytes=most + 2 * job.settings.queue_bytes,
         pipeline=pipeline,
-        notes=(*info.color_guesses, *info.warnings),
+        notes=(*info.color_guesses, *info.warnings, *_beyond_memory(stages, job.settings)),
         reader=reader,
     )
 
@@ -164,6 +164,17 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
 def open_source(job: Job) -> ClipReader:
     """A reader over the part of the source that a job takes."""
     return ClipReader(job.source, range=job.range, strict=job.strict, rate=job.rate)
+
+
+def _beyond_memory(stages: list[StagePlan], settings: EngineSettings) -> tuple[str, ...]:
+    """A note for each stage whose smallest tile takes more than the settings allow."""
+    limit = settings.memory_bytes
+    return tuple(
+        f"stage {stage.label} needs {stage.memory_bytes >> 20} MiB even for its smallest tile, "
+        f"more than the {limit >> 20} MiB that were allowed"
+        for stage in stages
+        if limit is not None and stage.memory_bytes > limit
+    )
 
 
 def _rate(pipeline: tuple[AnyStage, ...]) -> Fraction | None:

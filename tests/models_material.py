@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,12 +16,16 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
+from safetensors.torch import load_file
+from torch import nn
 
 from restore.models.catalog import (
     AcceptedFile,
     Catalog,
     ModelEntry,
 )
+from restore.models.convert import convert
 from restore.models.download import Downloader
 from restore.models.store import ModelStore
 
@@ -165,3 +170,36 @@ def entry_of(content: bytes, *urls: str, file: str = "net.safetensors", **change
 
 def store_of(root: Path, *entries: ModelEntry, **options) -> ModelStore:
     return ModelStore(root / "store", catalog=Catalog(entries), **{"downloader": QUICK, **options})
+
+
+def converted(path: Path) -> tuple[dict[str, torch.Tensor], str]:
+    target = path.with_suffix(".safetensors")
+    sha256 = convert(path, target, hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
+    return load_file(target), sha256
+
+
+def saved(path: Path, value: object, *, zipped: bool) -> Path:
+    torch.save(value, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def assorted() -> OrderedDict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    whole = torch.randn(6, 8)
+    return OrderedDict(
+        plain=torch.randn(3, 4, 5),
+        transposed=whole.t(),
+        window=whole[1:5:2, 3:7],
+        half=torch.randn(7).half(),
+        bfloat16=torch.randn(7).bfloat16(),
+        double=torch.randn(2, 2, dtype=torch.float64),
+        long=torch.tensor(12345678901),
+        int32=torch.arange(5, dtype=torch.int32),
+        int16=torch.arange(5, dtype=torch.int16),
+        int8=torch.arange(-2, 3, dtype=torch.int8),
+        byte=torch.arange(5, dtype=torch.uint8),
+        flag=torch.tensor([True, False, True]),
+        empty=torch.zeros(0, 4),
+        parameter=nn.Parameter(torch.randn(4)),
+        frozen=nn.Parameter(torch.randn(4), requires_grad=False),
+    )

@@ -13,54 +13,18 @@ import sys
 import tarfile
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from restore.errors import ModelError, UnsafeWeights, UnsupportedModel
 from restore.models.archive import open_archive
-from restore.models.convert import convert
 from restore.models.convert_child import state_of
 from restore.models.store import ModelStore
-
-
-def _run(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    target = path.with_suffix(".safetensors")
-    sha256 = convert(path, target, hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
-    return load_file(target), sha256
-
-
-def _save(path: Path, value: object, *, zipped: bool) -> Path:
-    torch.save(value, path, _use_new_zipfile_serialization=zipped)
-    return path
-
-
-def _assorted() -> OrderedDict[str, torch.Tensor]:
-    torch.manual_seed(5)
-    whole = torch.randn(6, 8)
-    return OrderedDict(
-        plain=torch.randn(3, 4, 5),
-        transposed=whole.t(),
-        window=whole[1:5:2, 3:7],
-        half=torch.randn(7).half(),
-        bfloat16=torch.randn(7).bfloat16(),
-        double=torch.randn(2, 2, dtype=torch.float64),
-        long=torch.tensor(12345678901),
-        int32=torch.arange(5, dtype=torch.int32),
-        int16=torch.arange(5, dtype=torch.int16),
-        int8=torch.arange(-2, 3, dtype=torch.int8),
-        byte=torch.arange(5, dtype=torch.uint8),
-        flag=torch.tensor([True, False, True]),
-        empty=torch.zeros(0, 4),
-        parameter=nn.Parameter(torch.randn(4)),
-        frozen=nn.Parameter(torch.randn(4), requires_grad=False),
-    )
-
+from tests.models_material import assorted, converted, saved
 
 # --- attacks: each tries to create a file named by the fixture ----------------------------------
 
@@ -149,7 +113,7 @@ def test_hostile_pickles_are_refused_unexecuted(
     marker = tmp_path / "executed"
     path = container(tmp_path / "a.pth", _hostile_pickles(marker)[name])
     with pytest.raises(UnsafeWeights):
-        _run(path)
+        converted(path)
     assert not marker.exists()
     assert not path.with_suffix(".safetensors").exists()
 
@@ -173,14 +137,14 @@ def test_the_attacks_are_real(tmp_path: Path) -> None:
 def test_the_offending_name_is_named(tmp_path: Path) -> None:
     data = _hostile_pickles(tmp_path / "m")["os.system in a value"]
     with pytest.raises(UnsafeWeights, match=r"names (posix|nt)\.system, .*byte \d+"):
-        _run(_zipped(tmp_path / "a.pth", data))
+        converted(_zipped(tmp_path / "a.pth", data))
 
 
 def test_whole_pickled_networks_are_refused(tmp_path: Path) -> None:
     for zipped in (True, False):
-        path = _save(tmp_path / f"{zipped}.pth", nn.Linear(2, 2), zipped=zipped)
+        path = saved(tmp_path / f"{zipped}.pth", nn.Linear(2, 2), zipped=zipped)
         with pytest.raises(UnsafeWeights, match=r"torch\.nn\.modules\.linear"):
-            _run(path)
+            converted(path)
 
 
 def test_torchscript_is_refused_whatever_its_name(tmp_path: Path) -> None:
@@ -189,7 +153,7 @@ def test_torchscript_is_refused_whatever_its_name(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
     with pytest.raises(UnsafeWeights, match="TorchScript"):
-        _run(path)
+        converted(path)
     store = ModelStore(tmp_path / "store")
     with pytest.raises(UnsafeWeights):
         store.import_file(path, "net")
@@ -207,12 +171,12 @@ def _good_records() -> dict[str, bytes]:
 def test_zip_bombs_are_refused(tmp_path: Path) -> None:
     records = _good_records()
     with pytest.raises(UnsafeWeights, match="compressed"):
-        _run(_zip(tmp_path / "deflated.pth", records, zipfile.ZIP_DEFLATED))
+        converted(_zip(tmp_path / "deflated.pth", records, zipfile.ZIP_DEFLATED))
     bomb = {**records, "archive/data/9": bytes(64 << 20)}
     path = _zip(tmp_path / "bomb.pth", bomb, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1 << 20
     with pytest.raises(UnsafeWeights):
-        _run(path)
+        converted(path)
 
 
 def test_records_that_overlap_are_refused(tmp_path: Path) -> None:
@@ -227,7 +191,7 @@ def test_records_that_overlap_are_refused(tmp_path: Path) -> None:
             archive.filelist.append(copy)
         archive._didModify = True
     with pytest.raises(UnsafeWeights, match="says it holds"):
-        _run(path)
+        converted(path)
 
 
 @pytest.mark.parametrize("twin", ["archive/data.pkl", "archive/DATA.PKL"])
@@ -239,7 +203,7 @@ def test_records_of_one_name_are_refused(twin: str, tmp_path: Path) -> None:
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(twin, b"\x80\x02}.")
     with pytest.raises(UnsafeWeights):
-        _run(path)
+        converted(path)
 
 
 def _tensor_pickle(
@@ -275,17 +239,17 @@ def test_impossible_tensors_are_refused(
     count: int, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], tmp_path: Path
 ) -> None:
     good = {**_good_records(), "archive/data.pkl": _tensor_pickle(64, 0, (8, 8), (8, 1))}
-    state, _ = _run(_zip(tmp_path / "good.pth", good))
+    state, _ = converted(_zip(tmp_path / "good.pth", good))
     assert torch.equal(state["w"], torch.arange(64.0).reshape(8, 8))
     bad = {**good, "archive/data.pkl": _tensor_pickle(count, offset, shape, strides)}
     with pytest.raises(UnsafeWeights):
-        _run(_zip(tmp_path / "bad.pth", bad))
+        converted(_zip(tmp_path / "bad.pth", bad))
 
 
 def test_endless_pickles_end(tmp_path: Path) -> None:
     path = _zipped(tmp_path / "a.pth", b"\x80\x02" + b"]" * 5_100_000 + b".")
     with pytest.raises(UnsafeWeights, match="instructions"):
-        _run(path)
+        converted(path)
 
 
 def test_old_tar_files_and_junk_are_refused(tmp_path: Path) -> None:
@@ -293,21 +257,21 @@ def test_old_tar_files_and_junk_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
     with pytest.raises(UnsafeWeights, match="tar"):
-        _run(tar)
+        converted(tar)
     junk = tmp_path / "b.pth"
     junk.write_bytes(b"GIF89a" + bytes(100))
     with pytest.raises(UnsupportedModel):
-        _run(junk)
+        converted(junk)
     other = tmp_path / "c.pth"
     other.write_bytes(pickle.dumps({"a": 1}, 2))
     with pytest.raises(UnsupportedModel, match="none of torch's"):
-        _run(other)
+        converted(other)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_mutated_files_end_in_our_errors_or_in_tensors(zipped: bool) -> None:
     stream = io.BytesIO()
-    torch.save(_assorted(), stream, _use_new_zipfile_serialization=zipped)
+    torch.save(assorted(), stream, _use_new_zipfile_serialization=zipped)
     good = stream.getvalue()
     rng = random.Random(11)
     outcomes = {"read": 0, "refused": 0}

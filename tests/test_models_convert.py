@@ -3,60 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import nn
 
 from restore.errors import HashMismatch, ModelError, UnsafeWeights, UnsupportedModel
 from restore.models.convert import CONVERTER, convert
 from restore.models.load import load_model
 from restore.models.store import ModelStore
-from tests.models_material import ASSETS, needs_assets
-
-
-def _run(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    target = path.with_suffix(".safetensors")
-    sha256 = convert(path, target, hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
-    return load_file(target), sha256
-
-
-def _save(path: Path, value: object, *, zipped: bool) -> Path:
-    torch.save(value, path, _use_new_zipfile_serialization=zipped)
-    return path
-
-
-def _assorted() -> OrderedDict[str, torch.Tensor]:
-    torch.manual_seed(5)
-    whole = torch.randn(6, 8)
-    return OrderedDict(
-        plain=torch.randn(3, 4, 5),
-        transposed=whole.t(),
-        window=whole[1:5:2, 3:7],
-        half=torch.randn(7).half(),
-        bfloat16=torch.randn(7).bfloat16(),
-        double=torch.randn(2, 2, dtype=torch.float64),
-        long=torch.tensor(12345678901),
-        int32=torch.arange(5, dtype=torch.int32),
-        int16=torch.arange(5, dtype=torch.int16),
-        int8=torch.arange(-2, 3, dtype=torch.int8),
-        byte=torch.arange(5, dtype=torch.uint8),
-        flag=torch.tensor([True, False, True]),
-        empty=torch.zeros(0, 4),
-        parameter=nn.Parameter(torch.randn(4)),
-        frozen=nn.Parameter(torch.randn(4), requires_grad=False),
-    )
+from tests.models_material import ASSETS, assorted, converted, needs_assets, saved
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_every_number_format_and_layout_survives(zipped: bool, tmp_path: Path) -> None:
-    expected = _assorted()
-    got, _ = _run(_save(tmp_path / "a.pth", expected, zipped=zipped))
+    expected = assorted()
+    got, _ = converted(saved(tmp_path / "a.pth", expected, zipped=zipped))
     assert got.keys() == expected.keys()
     for key, tensor in expected.items():
         assert got[key].dtype == tensor.dtype, key
@@ -66,8 +31,8 @@ def test_every_number_format_and_layout_survives(zipped: bool, tmp_path: Path) -
 @pytest.mark.parametrize("zipped", [True, False])
 def test_networks_with_metadata_and_buffers(zipped: bool, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4))
-    path = _save(tmp_path / "n.pth", network.state_dict(), zipped=zipped)
-    got, _ = _run(path)
+    path = saved(tmp_path / "n.pth", network.state_dict(), zipped=zipped)
+    got, _ = converted(path)
     reference = torch.load(path, weights_only=True, map_location="cpu")
     assert got.keys() == reference.keys()
     assert all(torch.equal(got[key], reference[key]) for key in got)
@@ -87,7 +52,7 @@ def test_networks_with_metadata_and_buffers(zipped: bool, tmp_path: Path) -> Non
 def test_the_state_dict_is_found(wrap: Callable[..., object], tmp_path: Path) -> None:
     good = {"a.weight": torch.ones(3), "a.bias": torch.ones(2)}
     bad = {key: torch.zeros(3) for key in good}
-    got, _ = _run(_save(tmp_path / "a.pth", wrap(good, bad), zipped=True))
+    got, _ = converted(saved(tmp_path / "a.pth", wrap(good, bad), zipped=True))
     assert got.keys() == good.keys()
     assert all(bool(t.all()) for t in got.values())
 
@@ -95,13 +60,13 @@ def test_the_state_dict_is_found(wrap: Callable[..., object], tmp_path: Path) ->
 @pytest.mark.parametrize("value", [{"g": {"a": 1}, "d": {"b": 2}}, [1, 2], {"lr": 0.1}, "text", 7])
 def test_files_without_a_state_dict_are_refused(value: object, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="no state dict"):
-        _run(_save(tmp_path / "a.pth", value, zipped=True))
+        converted(saved(tmp_path / "a.pth", value, zipped=True))
 
 
 def test_one_source_always_gives_the_same_bytes_and_says_what_it_was(tmp_path: Path) -> None:
-    path = _save(tmp_path / "a.pth", _assorted(), zipped=True)
-    _, first = _run(path)
-    _, second = _run(path)
+    path = saved(tmp_path / "a.pth", assorted(), zipped=True)
+    _, first = converted(path)
+    _, second = converted(path)
     assert first == second
     with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
         assert file.metadata() == {
@@ -112,7 +77,7 @@ def test_one_source_always_gives_the_same_bytes_and_says_what_it_was(tmp_path: P
 
 
 def test_a_source_that_changed_is_not_read(tmp_path: Path) -> None:
-    path = _save(tmp_path / "a.pth", _assorted(), zipped=True)
+    path = saved(tmp_path / "a.pth", assorted(), zipped=True)
     with pytest.raises(HashMismatch):
         convert(path, tmp_path / "b.safetensors", "0" * 64, "a.pth")
     assert not (tmp_path / "b.safetensors").exists()
@@ -123,7 +88,7 @@ def test_import_converts_and_the_network_runs(tmp_path: Path) -> None:
 
     torch.manual_seed(1)
     network = SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2).eval()
-    path = _save(tmp_path / "mine.pth", {"params": network.state_dict()}, zipped=True)
+    path = saved(tmp_path / "mine.pth", {"params": network.state_dict()}, zipped=True)
     store = ModelStore(tmp_path / "store")
     stored = store.import_file(path, "mine")
     assert stored.path.suffix == ".safetensors"
@@ -140,7 +105,7 @@ def test_published_files_read_as_torch_reads_them(tmp_path: Path) -> None:
     for name in ("dncnn_25.pth", "temporalfix_s1_v1.1.pth", "disney-deep-deinterlacing.pt"):
         path = tmp_path / f"{name}.pth"
         path.write_bytes((folder / name).read_bytes())
-        got, _ = _run(path)
+        got, _ = converted(path)
         expected = torch.load(path, weights_only=True, map_location="cpu")
         while not any(isinstance(v, torch.Tensor) for v in expected.values()):
             expected = expected.get("params_ema") or next(iter(expected.values()))

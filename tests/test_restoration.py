@@ -211,6 +211,18 @@ def test_planning_writes_nothing_and_says_sizes_tiles_and_time(tmp_path):
     assert plan.expected_s > 0
 
 
+def test_a_memory_limit_that_cannot_be_held_is_said(tmp_path):
+    model = save_network(seeded_network("compact"), tmp_path / "net.safetensors")
+    recipe = load_preset("upscale").with_settings("upscale", model=str(model))
+    source = make(tmp_path / "in.mp4", range(2), Fraction(1, 25))
+    context = StageContext(ModelStore(tmp_path / "store"))
+    wanted = job(source, tmp_path / "out.mp4", recipe=recipe, context=context)
+    tight = plan_job(replace(wanted, settings=EngineSettings("cpu", memory_bytes=1 << 10)))
+    assert any("even for its smallest tile" in note for note in tight.notes)
+    easy = plan_job(replace(wanted, settings=EngineSettings("cpu", memory_bytes=1 << 30)))
+    assert not any("smallest tile" in note for note in easy.notes)
+
+
 def test_an_existing_result_is_not_touched(tmp_path):
     source = make(tmp_path / "in.mp4", range(2), Fraction(1, 25))
     output = tmp_path / "out.mp4"
