@@ -295,6 +295,7 @@ class Frame:
         shot: number of the shot that it belongs to; windows and statistics never reach across.
         is_gray: the source frame is black and white, and what is written of it shall be too.
         duration: in ``time_base`` units; None where unknown.
+        synthetic: made up between frames of the source; a repeat of a frame is not.
     """
 
     data: Tensor
@@ -306,6 +307,7 @@ class Frame:
     duration: int | None = None
     shot: int = 0
     is_gray: bool = False
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.data.shape[0] != 3:

@@ -13,7 +13,7 @@ from restore.engine.device import choose_device
 from restore.engine.layout import Layout, choose_layout
 from restore.engine.run import pipeline_labels
 from restore.engine.settings import EngineSettings
-from restore.engine.stage import AnyStage, Stage, StreamStage
+from restore.engine.stage import AnyStage, Stage, StreamStage, clock_after
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo, FieldOrder
 from restore.media.master import VideoSpec
@@ -23,7 +23,7 @@ from restore.media.reader import ClipReader
 from restore.preflight import check_destination, check_frames, check_rate
 from restore.recipe import Recipe
 from restore.stages import StageContext, build_stage
-from restore.time import FrameRange, format_rate, rescale
+from restore.time import Clock, FrameRange, format_rate, rescale
 
 __all__ = ["Job", "JobPlan", "StagePlan", "open_source", "plan_job"]
 
@@ -90,6 +90,7 @@ class JobPlan:
         delivery: how the result is written.
         video: the result's video.
         frames: frames expected; None where the source does not say.
+        tempo: seconds of the source that a second of the result shows.
         stages: one plan for each stage.
         memory_bytes: upper estimate of memory for stages and queues together.
         pipeline: the stages, ready to run.
@@ -102,6 +103,7 @@ class JobPlan:
     delivery: Delivery
     video: VideoSpec
     frames: int | None
+    tempo: Fraction
     stages: tuple[StagePlan, ...]
     memory_bytes: int
     pipeline: tuple[AnyStage, ...]
@@ -142,8 +144,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True):
         stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
         size = stages[-1].output_px
-    rate = _rate(pipeline)
-    video = _video(job, info, size, rate)
+    clock = clock_after(pipeline, _source_clock(job, info, frames))
+    video = _video(job, info, size, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in pipeline):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
     most = max((stage.memory_bytes for stage in stages), default=0)
@@ -152,7 +154,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         source=info,
         delivery=delivery,
         video=video,
-        frames=None if frames is None or rate is None else round(frames * rate),
+        frames=clock.frames,
+        tempo=clock.tempo,
         stages=tuple(stages),
         memory_bytes=most + 2 * job.settings.queue_bytes,
         pipeline=pipeline,
@@ -177,14 +180,8 @@ def _beyond_memory(stages: list[StagePlan], settings: EngineSettings) -> tuple[s
     )
 
 
-def _rate(pipeline: tuple[AnyStage, ...]) -> Fraction | None:
-    """Frames out for each frame in; None where a stage leaves that to the clip."""
-    rate = Fraction(1)
-    for stage in pipeline:
-        if stage.spec.rate is None:
-            return None
-        rate *= stage.spec.rate
-    return rate
+def _source_clock(job: Job, info: ClipInfo, frames: int | None) -> Clock:
+    return Clock(job.rate or info.frame_rate, info.time_base, info.is_vfr, frames)
 
 
 def _build(job: Job) -> tuple[AnyStage, ...]:
@@ -274,8 +271,7 @@ def _delivery(job: Job, info: ClipInfo) -> Delivery:
         ) from error
 
 
-def _video(job: Job, info: ClipInfo, size: tuple[int, int], rate: Fraction | None) -> VideoSpec:
-    frame_rate = job.rate or info.frame_rate
+def _video(job: Job, info: ClipInfo, size: tuple[int, int], clock: Clock) -> VideoSpec:
     timecode = info.timecode
     if timecode is not None and job.range.start:
         timecode = timecode + job.range.start
@@ -283,14 +279,13 @@ def _video(job: Job, info: ClipInfo, size: tuple[int, int], rate: Fraction | Non
         width_px=size[0],
         height_px=size[1],
         sample_aspect_ratio=info.upright_sar,
-        frame_rate=None if frame_rate is None or rate is None else frame_rate * rate,
-        # Whole rates only make times finer; a stage that leaves frames out keeps their times.
-        time_base=info.time_base / max(1, rate.numerator if rate is not None else 1),
+        frame_rate=clock.frame_rate,
+        time_base=clock.time_base,
         color=info.color,
         color_used=info.resolved_color,
         timecode=timecode,
         has_alpha=_has_alpha(info.pixel_format),
-        is_vfr=info.is_vfr if rate is not None else True,
+        is_vfr=clock.is_vfr,
         metadata=info.metadata,
         chapters=info.chapters,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from restore.errors import InvalidInput
 
 __all__ = [
+    "Clock",
     "FrameRange",
     "Timecode",
     "format_rate",
@@ -70,6 +71,46 @@ def parse_rate(text: str | int | Fraction) -> Fraction:
 def format_rate(rate: Fraction) -> str:
     """Write a rate the way people read it, exactly: ``25``, ``30000/1001``."""
     return str(rate.numerator) if rate.denominator == 1 else f"{rate.numerator}/{rate.denominator}"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the times of a clip are counted in, as far as it is known before the clip is read.
+
+    Attributes:
+        frame_rate: average frames in a second; None where there is none.
+        time_base: unit of every pts, in seconds; frames may carry a finer one of their own.
+        is_vfr: frame times are uneven; None where unknown.
+        frames: number of frames; None where unknown.
+        tempo: seconds of the source that a second of this clip shows: 2 is twice as fast, 1/2 is
+            slow motion at half speed.
+    """
+
+    frame_rate: Fraction | None
+    time_base: Fraction
+    is_vfr: bool | None
+    frames: int | None = None
+    tempo: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        rate = 1 if self.frame_rate is None else self.frame_rate
+        if min(self.time_base, self.tempo, rate) <= 0:
+            raise InvalidInput(f"a clip's times in {self}", "a positive rate, time base and tempo")
+
+    def multiplied(self, rate: Fraction | None) -> Clock:
+        """The clock of a clip with ``rate`` frames for each of this one's, in the same time.
+
+        None stands for a rate that the clip's pictures decide: what is known then is the unit.
+        """
+        if rate is None:
+            return replace(self, frame_rate=None, is_vfr=True, frames=None)
+        return replace(
+            self,
+            frame_rate=None if self.frame_rate is None else self.frame_rate * rate,
+            # Whole rates only make times finer; what leaves frames out keeps their times.
+            time_base=self.time_base / rate.numerator,
+            frames=None if self.frames is None else round(self.frames * rate),
+        )
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,18 @@ from torch import Tensor
 from restore.engine.space import WorkingSpace
 from restore.errors import InvalidInput
 from restore.frames import Frame
+from restore.time import Clock
 
-__all__ = ["AnyStage", "Stage", "StageSpec", "StreamSpec", "StreamStage", "Tiling"]
+__all__ = [
+    "AnyStage",
+    "RetimingStage",
+    "Stage",
+    "StageSpec",
+    "StreamSpec",
+    "StreamStage",
+    "Tiling",
+    "clock_after",
+]
 
 
 class Tiling(Enum):
@@ -165,4 +175,27 @@ class StreamStage(Protocol):
         """
 
 
+@runtime_checkable
+class RetimingStage(StreamStage, Protocol):
+    """A stream stage that knows beforehand what its frames will be counted in."""
+
+    def retime(self, clock: Clock) -> Clock:
+        """The clock of its output, from that of its input.
+
+        Raises:
+            InvalidInput: the stage cannot work at this rate; says why.
+        """
+
+
 AnyStage = Stage | StreamStage
+
+
+def clock_after(stages: Sequence[AnyStage], clock: Clock) -> Clock:
+    """The clock of what a chain of stages gives, from that of what it takes."""
+    for stage in stages:
+        if isinstance(stage, RetimingStage):
+            clock = stage.retime(clock)
+        else:
+            rate = stage.spec.rate
+            clock = clock.multiplied(None if rate is None else Fraction(rate))
+    return clock
