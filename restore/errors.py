@@ -13,6 +13,7 @@ __all__ = [
     "CatalogError",
     "DamagedMedia",
     "DeviceError",
+    "DiskFull",
     "HashMismatch",
     "InvalidInput",
     "MediaError",
@@ -89,6 +90,12 @@ class OutputError(RestoreError):
     """The result could not be written."""
 
     grpc_code = "FAILED_PRECONDITION"
+
+
+class DiskFull(OutputError):
+    """The disk or the quota is full. What was written before is whole; free space and go on."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
 
 
 class OutputExists(OutputError):

@@ -10,12 +10,12 @@ from restore import __version__
 from restore.engine.run import RunReport, run
 from restore.engine.settings import CancelToken, Progress
 from restore.frames import PIXEL_FORMATS, PixelFormat
-from restore.media.master import WriteReport
+from restore.media.master import ClipWriter, WriteReport
 from restore.media.sidecar import save_beside
 from restore.media.writer import open_writer
 from restore.plan import Job, JobPlan, open_source, plan_job
 
-__all__ = ["Job", "JobPlan", "JobReport", "plan_job", "run_job"]
+__all__ = ["Job", "JobPlan", "JobReport", "metadata_of", "open_master", "plan_job", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,7 @@ def run_job(
     plan = job if isinstance(job, JobPlan) else plan_job(job)
     job = plan.job
     reader = plan.reader or open_source(job)
-    with (
-        reader,
-        open_writer(
-            job.destination,
-            plan.delivery,
-            plan.video,
-            copy_from=None if job.source == "-" else job.source,
-            source=plan.source,
-            range=job.range,
-            overwrite=job.overwrite,
-            metadata=metadata_of(plan),
-        ) as writer,
-    ):
+    with reader, open_master(plan) as writer:
         done = run(
             reader,
             writer,
@@ -99,6 +87,26 @@ def run_job(
     beside = save_beside(job.destination, texts, overwrite=job.overwrite)
     heard = (*plan.notes, *narrowed, *reader.warnings, *ladder, *written.warnings, *beside)
     return JobReport(plan, done, written, tuple(dict.fromkeys(heard)))
+
+
+def open_master(plan: JobPlan, *, overwrite: bool = False) -> ClipWriter:
+    """The open output of a job, with the source's other streams on their way into it.
+
+    Args:
+        plan: of the job.
+        overwrite: replace what has the name, whatever the job says.
+    """
+    job = plan.job
+    return open_writer(
+        job.destination,
+        plan.delivery,
+        plan.video,
+        copy_from=None if job.source == "-" else job.source,
+        source=plan.source,
+        range=job.range,
+        overwrite=overwrite or job.overwrite,
+        metadata=metadata_of(plan),
+    )
 
 
 def _narrowed(plan: JobPlan, written: PixelFormat) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from restore.time import Clock
 
 __all__ = [
     "AnyStage",
+    "Memory",
     "RetimingStage",
     "Stage",
     "StageSpec",
@@ -129,6 +130,17 @@ class Stage(Protocol):
         """
 
 
+class Memory(Enum):
+    """What of the clip decides a frame that a stream stage gives; work is cut into chunks by it."""
+
+    FRAMES = "frames"
+    """The frame itself and ``delay`` frames on each side of it."""
+    SHOT = "shot"
+    """All of its shot, nothing of the others."""
+    CLIP = "clip"
+    """Anything from the clip's beginning on."""
+
+
 @dataclass(frozen=True)
 class StreamSpec:
     """The facts of a stage that works on the stream itself.
@@ -139,6 +151,7 @@ class StreamSpec:
         rate: frames given for each frame taken; None where the clip decides.
         deterministic: the same input and settings give the same frames.
         undoes_fields: what comes out are whole pictures, whatever the clip declared.
+        memory: see :class:`Memory`.
     """
 
     name: str
@@ -146,6 +159,7 @@ class StreamSpec:
     rate: Fraction | None = Fraction(1)
     deterministic: bool = True
     undoes_fields: bool = False
+    memory: Memory = Memory.CLIP
 
     def __post_init__(self) -> None:
         if self.delay < 0 or (self.rate is not None and self.rate <= 0):

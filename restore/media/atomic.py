@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from restore.errors import OutputError, OutputExists
+from restore.errors import DiskFull, OutputError, OutputExists
 
 if sys.platform != "win32":  # there, leftovers of killed runs stay until deleted by hand
     import fcntl
@@ -49,7 +49,9 @@ def output_errors(destination: str) -> Iterator[None]:
         yield
     except OSError as error:
         what, fix = _WORDS.get(error.errno or 0, (os.strerror(error.errno or errno.EIO), ""))
-        raise OutputError(f"could not write {destination}: {what}", fix=fix) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = DiskFull if full else OutputError
+        raise kind(f"could not write {destination}: {what}", fix=fix) from error
 
 
 def fsync_path(path: Path) -> None:
