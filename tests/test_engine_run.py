@@ -273,3 +273,101 @@ def test_memory_decides_the_tile_when_none_is_named():
     calls = stage.calls[1:]  # the first measures
     assert len(calls) > 1
     assert calls[0][-1] < 300
+
+
+class Chained(PlainStage):
+    """Waits for its turn in a chain and says which thread it ran in."""
+
+    def compute(self, windows, seeds):
+        self.thread = threading.current_thread().name
+        if self.spec.name == "broken" and len(self.calls) == 3:
+            raise OSError("the third is too much")
+        return windows[:, self.spec.radius_past] + 1
+
+
+def test_stages_side_by_side_give_what_they_give_one_after_another():
+    def stages():
+        return [Mean(), Noise(), Mean(radius_past=1), Double(), Noise()]
+
+    frames = [frame(n) for n in range(12)]
+    wanted = [from_frame(f, GBRP16, RGB) for f in process(frames, stages(), CPU)]
+    sink = Memory()
+    run([from_frame(f, GBRP16, RGB) for f in frames], sink, stages(), CPU)
+    again = Memory()
+    run([from_frame(f, GBRP16, RGB) for f in frames], again, stages(), CPU)
+    assert len(sink.frames) == len(wanted) == 24
+    for a, b, c in zip(wanted, sink.frames, again.frames, strict=True):
+        assert (a.pts, a.time_base) == (b.pts, b.time_base)
+        for x, y, z in zip(a.planes, b.planes, c.planes, strict=True):
+            # The wanted ones came from samples that were never rounded to 16 bit.
+            assert np.abs(x.astype(int) - y.astype(int)).max() <= 2
+            np.testing.assert_array_equal(y, z)
+
+
+def test_stages_have_threads_of_their_own_that_end_with_the_run():
+    stages = [Chained(name=name) for name in ("first", "second", "last")]
+    run([raw(n) for n in range(3)], Memory(), stages, CPU)
+    assert [stage.thread for stage in stages[:2]] == ["stage first", "stage second"]
+    assert stages[2].thread == threading.current_thread().name
+    assert not [t for t in threading.enumerate() if t.name.startswith("stage")]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_stage_that_fails_anywhere_ends_all_with_its_own_error(place):
+    names = ["one", "two", "three"]
+    names[place] = "broken"
+    stages = [Chained(name=name) for name in names]
+    with pytest.raises(OSError, match="the third is too much"):
+        run((raw(n) for n in range(100_000)), Memory(), stages, CPU)
+    working = ("decode", "encode", "stage")
+    assert not [t for t in threading.enumerate() if t.name.startswith(working)]
+
+
+def test_a_writer_that_fails_ends_every_stage():
+    stages = [Chained(name=name) for name in ("one", "two")]
+    with pytest.raises(OSError, match="disk is full"):
+        run((raw(n) for n in range(100_000)), BrokenDisk(), stages, CPU)
+    working = ("decode", "encode", "stage")
+    assert not [t for t in threading.enumerate() if t.name.startswith(working)]
+
+
+def test_stages_that_can_be_tiled_compute_one_at_a_time():
+    at_work, most = [], []
+
+    class Greedy(PlainStage):
+        def compute(self, windows, seeds):
+            at_work.append(self)
+            most.append(len(at_work))
+            time.sleep(0.002)
+            at_work.remove(self)
+            return windows[:, 0]
+
+    def widest(tiling):
+        most.clear()
+        stages = [Greedy(name=f"s{n}", tiling=tiling) for n in range(3)]
+        run([raw(n) for n in range(12)], Memory(), stages, CPU)
+        return max(most)
+
+    assert widest(Tiling.EXACT) == 1
+    assert widest(Tiling.NEVER) > 1
+
+
+def test_what_waits_between_stages_is_bounded():
+    taken, given = [], []
+
+    class Slow(PlainStage):
+        def compute(self, windows, seeds):
+            time.sleep(0.005)
+            given.append(len(taken))
+            return windows[:, 0]
+
+    def source():
+        for n in range(40):
+            taken.append(n)
+            yield raw(n)
+
+    frame_bytes = 3 * 16 * 24 * 4
+    settings = EngineSettings("cpu", batch=1, tile_px=0, queue_bytes=2 * frame_bytes)
+    run(source(), Memory(), [PlainStage(name="a"), PlainStage(name="b"), Slow(name="c")], settings)
+    # Two before the stages, one between each pair of them, and one in every hand.
+    assert max(seen - n for n, seen in enumerate(given)) <= 12

@@ -12,6 +12,7 @@ import torch
 
 from restore.color import ColorSpec
 from restore.engine.device import choose_device, tune_host
+from restore.engine.links import LINK_SHARE, Links
 from restore.engine.pixels import from_frame, to_frame
 from restore.engine.queue import ByteQueue
 from restore.engine.report import StageReport
@@ -94,8 +95,9 @@ def run(
 ) -> RunReport:
     """Take every frame from a source through the stages into a sink.
 
-    Decoding (and conversion to R'G'B') and encoding (and conversion from it) have a thread each;
-    stages run in the calling thread. An exception in any of them ends all three and is raised here.
+    Decoding (and conversion to R'G'B'), encoding (and conversion from it) and every stage have a
+    thread each, the last stage the calling one. An exception in any of them ends all and is raised
+    here.
 
     Args:
         source: raw frames in presentation order; pulled from one thread.
@@ -125,14 +127,18 @@ def run(
             on_progress(Progress(done, frames_total, elapsed_s, spent))
 
     encoder = _Encoder(sink, settings.queue_bytes, after_each)
+    links = Links(runners, settings.queue_bytes // LINK_SHARE)
     try:
-        for frame in _chained(marked_shots(decoder.frames(), settings.cuts), runners):
-            cancel.check()
-            if not encoder.queue.put(frame):
-                break
+        with torch.inference_mode():
+            for frame in links.frames(marked_shots(decoder.frames(), settings.cuts)):
+                cancel.check()
+                if not encoder.queue.put(frame):
+                    break
         encoder.queue.finish()
         encoder.join()
     finally:
+        decoder.abort()
+        links.stop()
         decoder.stop()
         encoder.stop()
     return RunReport(
@@ -150,10 +156,12 @@ _Runner = StageRunner | StreamRunner
 def _runners(
     stages: Sequence[AnyStage], settings: EngineSettings, device: torch.device, cancel: CancelToken
 ) -> list[_Runner]:
+    # What a network call may take is meant for one call at a time.
+    turn = threading.Lock()
     return [
         StreamRunner(stage, label, cancel)
         if isinstance(stage, StreamStage)
-        else StageRunner(stage, label, settings, device, cancel)
+        else StageRunner(stage, label, settings, device, cancel, turn)
         for stage, label in zip(stages, pipeline_labels(stages), strict=True)
     ]
 
@@ -185,6 +193,10 @@ class _Decoder:
     def frames(self) -> Iterator[Frame]:
         self._thread.start()
         yield from self._queue
+
+    def abort(self) -> None:
+        """Let nobody wait for frames any more."""
+        self._queue.abort()
 
     def stop(self) -> None:
         self._queue.abort()

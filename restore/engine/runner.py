@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice, product
 
 import torch
@@ -34,6 +36,8 @@ class StageRunner:
         settings: of the run.
         device: where frames live.
         cancel: looked at before every network call.
+        turn: held while a stage that can be tiled computes: such stages take all the memory that
+            they may, and must not do so at once.
     """
 
     def __init__(
@@ -43,12 +47,16 @@ class StageRunner:
         settings: EngineSettings,
         device: torch.device,
         cancel: CancelToken,
+        turn: threading.Lock,
     ) -> None:
         self.stage = stage
         self.label = label
         self._settings = settings
         self._device = device
         self._cancel = cancel
+        self._turn: AbstractContextManager[object] = (
+            nullcontext() if stage.spec.tiling is Tiling.NEVER else turn
+        )
         self._layout: Layout | None = None
         self._grid: TileGrid | None = None
         self._steps: list[LadderStep] = []
@@ -115,7 +123,8 @@ class StageRunner:
     ) -> list[Frame]:
         while True:
             try:
-                return self._run(group, layout)
+                with self._turn:
+                    return self._run(group, layout)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -152,7 +161,10 @@ class StageRunner:
         for start in range(0, len(jobs), layout.batch):
             self._cancel.check()
             part = jobs[start : start + layout.batch]
-            inputs = torch.stack([tile.cut(padded[n]) for n, tile in part])
+            if grid.is_whole and len(part) == len(padded):
+                inputs = padded  # windows are large: not copied without need
+            else:
+                inputs = torch.stack([tile.cut(padded[n]) for n, tile in part])
             seeds = [
                 seed_for(self._settings.job, self.label, batch.centers[n].index, tile.number)
                 for n, tile in part
@@ -172,7 +184,7 @@ class StageRunner:
 
     def _gather(self, group: list[tuple[Frame, ...]], device: torch.device) -> FrameBatch:
         spec = self.stage.spec
-        data = torch.stack(
+        data = _stacked(
             [
                 torch.stack([to_space(f.data, spec.space, f.color).to(device) for f in window])
                 for window in group
@@ -237,6 +249,11 @@ class StageRunner:
         following = window[spec.radius_past + 1] if spec.radius_future else center
         ahead = following.pts - center.pts
         return ahead or center.duration or 0
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """As :func:`torch.stack`, without a copy where there is one part only."""
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
 
 
 def _padded(batch: Tensor, height_px: int, width_px: int) -> Tensor:
