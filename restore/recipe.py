@@ -26,6 +26,7 @@ __all__ = [
     "load_recipe",
     "parse_scale",
     "preset_names",
+    "recipe_from_canonical",
 ]
 
 QUALITIES = ("fast", "best")
@@ -167,6 +168,20 @@ def _read(text: str, name: str) -> Recipe:
         raise InvalidInput(f"recipe {name!r} is not TOML: {error}") from error
     except ValidationError as error:
         raise refusal(error, _RecipeFile, f"recipe {name!r}") from error
+
+
+def recipe_from_canonical(text: str) -> Recipe:
+    """The recipe that :meth:`Recipe.canonical` wrote, less its description.
+
+    Raises:
+        InvalidInput: the text is no such recipe, or names what is not there any more.
+    """
+    table = json.loads(text)
+    table["steps"] = [{"stage": step["stage"], **step["settings"]} for step in table["steps"]]
+    try:
+        return _RecipeFile.model_validate(table).inside(table["name"])
+    except ValidationError as error:
+        raise refusal(error, _RecipeFile, f"recipe {table['name']!r}") from error
 
 
 def load_recipe(path: Path) -> Recipe:
