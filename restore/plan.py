@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -14,6 +14,7 @@ from restore.engine.layout import Layout, choose_layout
 from restore.engine.run import pipeline_labels
 from restore.engine.settings import EngineSettings
 from restore.engine.stage import AnyStage, Stage, StreamStage, clock_after
+from restore.engine.varied import Variant, VariedStage, base_of
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo, FieldOrder
 from restore.media.master import VideoSpec
@@ -21,7 +22,7 @@ from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
 from restore.media.reader import ClipReader
 from restore.preflight import check_destination, check_frames, check_rate
-from restore.recipe import Recipe
+from restore.recipe import Recipe, Step
 from restore.stages import StageContext, build_stage
 from restore.time import Clock, FrameRange, format_rate, rescale
 
@@ -106,7 +107,7 @@ class JobPlan:
     tempo: Fraction
     stages: tuple[StagePlan, ...]
     memory_bytes: int
-    pipeline: tuple[AnyStage, ...]
+    pipeline: tuple[AnyStage | VariedStage, ...]
     notes: tuple[str, ...]
     reader: ClipReader | None = None
 
@@ -129,6 +130,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     Raises:
         InvalidInput, MediaError, ModelError: what is asked for cannot be done, and why.
     """
+    job = _with_cuts(job)
     # A pipe can be read once only, so what looks at it is kept to read on from.
     reader = open_source(job) if job.source == "-" else None
     info = reader.info if reader else probe(job.source, rate=job.rate)
@@ -144,9 +146,10 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True):
         stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
         size = stages[-1].output_px
-    clock = clock_after(pipeline, _source_clock(job, info, frames))
+    bases = base_of(pipeline)
+    clock = clock_after(bases, _source_clock(job, info, frames))
     video = _video(job, info, size, clock)
-    if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in pipeline):
+    if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
     most = max((stage.memory_bytes for stage in stages), default=0)
     return JobPlan(
@@ -180,17 +183,30 @@ def _beyond_memory(stages: list[StagePlan], settings: EngineSettings) -> tuple[s
     )
 
 
+def _with_cuts(job: Job) -> Job:
+    """The job with a shot beginning wherever its recipe changes settings."""
+    settings = job.settings
+    return replace(job, settings=replace(settings, cuts=settings.cuts | job.recipe.cuts))
+
+
 def _source_clock(job: Job, info: ClipInfo, frames: int | None) -> Clock:
     return Clock(job.rate or info.frame_rate, info.time_base, info.is_vfr, frames)
 
 
-def _build(job: Job) -> tuple[AnyStage, ...]:
+def _build(job: Job) -> tuple[AnyStage | VariedStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
     context = replace(job.context, job=job.settings.job, shared={})
-    stages = [build_stage(step.stage, step.settings, context) for step in recipe.steps]
+    stages = [
+        _built(
+            step,
+            [(shot.span, shot.steps[label]) for shot in recipe.shots if label in shot.steps],
+            context,
+        )
+        for step, label in zip(recipe.steps, recipe.labels(), strict=True)
+    ]
     reached = Fraction(1)
-    for stage in stages:
+    for stage in base_of(stages):
         if isinstance(stage, Stage):
             reached *= stage.spec.scale
     if recipe.scale is not None and reached != recipe.scale:
@@ -199,8 +215,29 @@ def _build(job: Job) -> tuple[AnyStage, ...]:
     return tuple(stages)
 
 
-def _plan_stage(
-    stage: AnyStage,
+def _built(
+    step: Step,
+    shots: Sequence[tuple[FrameRange, Mapping[str, object] | None]],
+    context: StageContext,
+) -> AnyStage | VariedStage:
+    """A step's stage; with variants for the shots that set something else, each made once."""
+    base = build_stage(step.stage, step.settings, context)
+    if not shots:
+        return base
+    made: dict[str, AnyStage | None] = {str(None): None, str(dict(step.settings)): base}
+    variants = []
+    for span, differs in shots:
+        settings = None if differs is None else {**step.settings, **differs}
+        if str(settings) not in made:
+            # Looked at first: building a stage that cannot vary may take something from the job.
+            VariedStage(base, (Variant(span, base),))
+            made[str(settings)] = build_stage(step.stage, settings or {}, context)
+        variants.append(Variant(span, made[str(settings)]))
+    return VariedStage(base, tuple(variants))
+
+
+def _plan_varied(
+    stage: VariedStage,
     label: str,
     settings: EngineSettings,
     device: torch.device,
@@ -208,6 +245,26 @@ def _plan_stage(
     *,
     measure: bool,
 ) -> StagePlan:
+    """The plan of the stage that is used elsewhere, with what is said and taken by all of them."""
+    every = [
+        _plan_stage(one, label, settings, device, size, measure=measure) for one in stage.stages
+    ]
+    # One variant works at a time.
+    most = max(plan.memory_bytes for plan in every)
+    return replace(every[0], memory_bytes=most, facts=dict(stage.facts()))
+
+
+def _plan_stage(
+    stage: AnyStage | VariedStage,
+    label: str,
+    settings: EngineSettings,
+    device: torch.device,
+    size: tuple[int, int],
+    *,
+    measure: bool,
+) -> StagePlan:
+    if isinstance(stage, VariedStage):
+        return _plan_varied(stage, label, settings, device, size, measure=measure)
     width, height = size
     if isinstance(stage, StreamStage):
         held = (stage.spec.delay + 1) * width * height * 3 * 4

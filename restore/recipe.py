@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restore.errors import InvalidInput
 from restore.stages import check_settings
+from restore.time import FrameRange
 from restore.validation import refusal
 
 __all__ = [
     "QUALITIES",
     "Recipe",
+    "ShotSettings",
     "Step",
     "load_preset",
     "load_recipe",
@@ -41,6 +44,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class ShotSettings:
+    """What is done otherwise over some source frames.
+
+    Attributes:
+        span: the frames; its bounds begin a shot each.
+        steps: by the step's label (the stage's name, with ``-2`` where it is used again) the
+            settings that differ; None leaves the stage out.
+    """
+
+    span: FrameRange
+    steps: Mapping[str, Mapping[str, object] | None]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What is done to a clip.
 
@@ -53,6 +70,7 @@ class Recipe:
         delivery: settings of the delivery, by the fields of ``restore.media.profiles.Delivery``;
             without a profile the output's name decides.
         seed: changes every random choice.
+        shots: what is done otherwise in some shots, in order, none overlapping another.
     """
 
     name: str
@@ -62,21 +80,51 @@ class Recipe:
     quality: str = "fast"
     delivery: Mapping[str, object] = field(default_factory=dict)
     seed: int = 0
+    shots: tuple[ShotSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one, other in pairwise(self.shots):
+            if one.span.stop is None or other.span.start < one.span.stop:
+                raise InvalidInput(
+                    f"recipe {self.name!r} with settings for frames {_span(one.span)} and for "
+                    f"{_span(other.span)}",
+                    "[[shots]] in order that do not overlap",
+                )
+
+    def labels(self) -> tuple[str, ...]:
+        """The steps' labels: ``resize``, and ``resize-2`` where the stage comes again."""
+        names = [step.stage for step in self.steps]
+        counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
+        return tuple(
+            name if n == 1 else f"{name}-{n}" for name, n in zip(names, counts, strict=True)
+        )
+
+    @property
+    def cuts(self) -> frozenset[int]:
+        """Source frames at which settings may change, and so a shot begins."""
+        ends = {end for shot in self.shots for end in (shot.span.start, shot.span.stop)}
+        return frozenset(end for end in ends if end)
 
     def canonical(self) -> str:
         """The recipe as JSON with sorted keys: equal recipes give equal text."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "steps": [{"stage": s.stage, "settings": dict(s.settings)} for s in self.steps],
-                "scale": None if self.scale is None else str(self.scale),
-                "quality": self.quality,
-                "delivery": dict(self.delivery),
-                "seed": self.seed,
-            },
-            sort_keys=True,
-            default=str,
-        )
+        table: dict[str, object] = {
+            "name": self.name,
+            "steps": [{"stage": s.stage, "settings": dict(s.settings)} for s in self.steps],
+            "scale": None if self.scale is None else str(self.scale),
+            "quality": self.quality,
+            "delivery": dict(self.delivery),
+            "seed": self.seed,
+        }
+        if self.shots:
+            table["shots"] = [
+                {
+                    "start": shot.span.start,
+                    "stop": shot.span.stop,
+                    **{k: False if v is None else dict(v) for k, v in shot.steps.items()},
+                }
+                for shot in self.shots
+            ]
+        return json.dumps(table, sort_keys=True, default=str)
 
     def job_name(self) -> str:
         """The name that seeds derive from."""
@@ -103,17 +151,60 @@ class Recipe:
                 check_settings(stage, merged)
                 step = Step(stage, merged)
             steps.append(step)
-        return replace(self, steps=tuple(steps))
+        # Said of the stage as a whole, it holds in every shot.
+        return replace(self, steps=tuple(steps))._with_shots(stage, frozenset(given))
 
     def without(self, stage: str) -> Recipe:
         """A copy without a stage."""
-        return replace(self, steps=tuple(step for step in self.steps if step.stage != stage))
+        kept = tuple(step for step in self.steps if step.stage != stage)
+        return replace(self, steps=kept)._with_shots(stage, None)
+
+    def _with_shots(self, stage: str, dropped: frozenset[str] | None) -> Recipe:
+        """A copy whose shots do not set these of a stage's settings; with None, none of them."""
+        shots = []
+        for shot in self.shots:
+            steps: dict[str, Mapping[str, object] | None] = {}
+            for label, settings in shot.steps.items():
+                if _stage_of(label) != stage:
+                    steps[label] = settings
+                elif dropped is not None:
+                    rest = {k: v for k, v in (settings or {}).items() if k not in dropped}
+                    if rest or settings is None:
+                        steps[label] = None if settings is None else rest
+            shots.append(ShotSettings(shot.span, steps))
+        return replace(self, shots=tuple(shots))
 
 
 class _StepRow(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     stage: str
+
+
+class _ShotRow(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    start: int = Field(ge=0)
+    stop: int | None = Field(default=None, gt=0)
+
+    def inside(self, recipe: Recipe) -> ShotSettings:
+        span = FrameRange(self.start, self.stop)
+        labels = dict(zip(recipe.labels(), recipe.steps, strict=True))
+        steps: dict[str, Mapping[str, object] | None] = {}
+        for label, given in (self.model_extra or {}).items():
+            what = f"[[shots]] of frames {_span(span)}: {label}"
+            if label not in labels:
+                raise InvalidInput(what, f"one of the steps {', '.join(labels) or '(none)'}")
+            if given is False:
+                steps[label] = None
+            elif isinstance(given, dict):
+                check_settings(labels[label].stage, {**labels[label].settings, **given})
+                steps[label] = given
+            else:
+                raise InvalidInput(
+                    f"{what} = {given!r}", "a table of settings, or false to leave the stage out"
+                )
+        return ShotSettings(span, steps)
 
 
 class _RecipeFile(BaseModel):
@@ -126,6 +217,7 @@ class _RecipeFile(BaseModel):
     seed: int = Field(default=0, ge=0)
     steps: list[_StepRow] = Field(default_factory=list)
     delivery: dict[str, Any] = Field(default_factory=dict)
+    shots: list[_ShotRow] = Field(default_factory=list)
 
     def inside(self, name: str) -> Recipe:
         steps = []
@@ -135,7 +227,7 @@ class _RecipeFile(BaseModel):
             steps.append(Step(row.stage, settings))
         if self.quality not in QUALITIES:
             raise InvalidInput(f"quality {self.quality!r}", f"one of {', '.join(QUALITIES)}")
-        return Recipe(
+        recipe = Recipe(
             name=self.name or name,
             description=self.description,
             steps=tuple(steps),
@@ -144,6 +236,18 @@ class _RecipeFile(BaseModel):
             delivery=self.delivery,
             seed=self.seed,
         )
+        shots = sorted((row.inside(recipe) for row in self.shots), key=lambda s: s.span.start)
+        return replace(recipe, shots=tuple(shots))
+
+
+def _span(span: FrameRange) -> str:
+    return f"[{span.start}, {'end' if span.stop is None else span.stop})"
+
+
+def _stage_of(label: str) -> str:
+    """The stage that a step's label names: the label less its number."""
+    name, dash, number = label.rpartition("-")
+    return name if dash and number.isdigit() else label
 
 
 def parse_scale(text: str) -> Fraction:

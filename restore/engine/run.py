@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -20,6 +21,7 @@ from restore.engine.runner import StageRunner
 from restore.engine.settings import CancelToken, EngineSettings, Progress
 from restore.engine.stage import AnyStage, StreamStage
 from restore.engine.stream import StreamRunner
+from restore.engine.varied import VariedRunner, VariedStage
 from restore.engine.window import marked_shots
 from restore.frames import Frame, PixelFormat, RawFrame
 
@@ -60,7 +62,7 @@ class RunReport:
     stages: tuple[StageReport, ...]
 
 
-def pipeline_labels(stages: Sequence[AnyStage]) -> tuple[str, ...]:
+def pipeline_labels(stages: Sequence[AnyStage | VariedStage]) -> tuple[str, ...]:
     """Unique names in order: a stage used again gets a number (``resize``, ``resize-2``)."""
     seen: dict[str, int] = {}
     labels = []
@@ -73,7 +75,7 @@ def pipeline_labels(stages: Sequence[AnyStage]) -> tuple[str, ...]:
 
 def process(
     frames: Iterable[Frame],
-    stages: Sequence[AnyStage],
+    stages: Sequence[AnyStage | VariedStage],
     settings: EngineSettings,
     cancel: CancelToken | None = None,
 ) -> Iterator[Frame]:
@@ -85,7 +87,7 @@ def process(
 def run(
     source: Iterable[RawFrame],
     sink: FrameSink,
-    stages: Sequence[AnyStage],
+    stages: Sequence[AnyStage | VariedStage],
     settings: EngineSettings,
     *,
     rotation_deg: int = 0,
@@ -150,18 +152,27 @@ def run(
     )
 
 
-_Runner = StageRunner | StreamRunner
+_Runner = StageRunner | StreamRunner | VariedRunner
 
 
 def _runners(
-    stages: Sequence[AnyStage], settings: EngineSettings, device: torch.device, cancel: CancelToken
+    stages: Sequence[AnyStage | VariedStage],
+    settings: EngineSettings,
+    device: torch.device,
+    cancel: CancelToken,
 ) -> list[_Runner]:
     # What a network call may take is meant for one call at a time.
     turn = threading.Lock()
+
+    def plain(stage: AnyStage, label: str) -> StageRunner | StreamRunner:
+        if isinstance(stage, StreamStage):
+            return StreamRunner(stage, label, cancel)
+        return StageRunner(stage, label, settings, device, cancel, turn)
+
     return [
-        StreamRunner(stage, label, cancel)
-        if isinstance(stage, StreamStage)
-        else StageRunner(stage, label, settings, device, cancel, turn)
+        VariedRunner(stage, label, partial(plain, label=label))
+        if isinstance(stage, VariedStage)
+        else plain(stage, label)
         for stage, label in zip(stages, pipeline_labels(stages), strict=True)
     ]
 

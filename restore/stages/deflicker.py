@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from restore.engine.stage import StreamSpec
+from restore.engine.stage import Memory, StreamSpec
 from restore.frames import Frame
+from restore.motion.area import shrunk
 from restore.motion.gain import Shading, exposure_change, surface
 from restore.stages import StageContext
 
@@ -66,7 +67,7 @@ class Deflicker:
         self._kind = Shading(*waves, contrast=settings.contrast)
         self._before: list[float] = []
         self._flashes = 0
-        self.spec = StreamSpec("deflicker", delay=settings.radius)
+        self.spec = StreamSpec("deflicker", delay=settings.radius, memory=Memory.SHOT)
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
@@ -148,9 +149,7 @@ class _Shot:
 def _small(data: Tensor) -> NDArray[Any]:
     """``[3, h, w]`` to a small ``[h, w, 3]`` on the CPU, by area averages."""
     factor = max(1, round(max(data.shape[-2:]) / _LONG_SIDE_PX))
-    size = [max(1, n // factor) for n in data.shape[-2:]]
-    small = F.interpolate(data[None], size, mode="area")[0]
-    return np.ascontiguousarray(small.permute(1, 2, 0).cpu().numpy())
+    return np.ascontiguousarray(shrunk(data, factor).transpose(1, 2, 0))
 
 
 def _corrected(data: Tensor, terms: Doubles, middle: Doubles, kind: Shading) -> Tensor:

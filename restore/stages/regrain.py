@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from restore.engine.seeds import seed_for
-from restore.engine.stage import StreamSpec
+from restore.engine.stage import Memory, StreamSpec
 from restore.errors import InvalidInput
 from restore.frames import Frame
 from restore.grain.make import GrainMaker
@@ -49,7 +49,7 @@ class Regrain:
         shots: Mapping[int, GrainProfile | None] | None,
         given: GrainProfile | None,
     ) -> None:
-        self.spec = StreamSpec(name="regrain")
+        self.spec = StreamSpec("regrain", memory=Memory.SHOT)
         self._settings = settings
         self._job = f"{job}/{settings.seed}"
         self._shots = shots

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from restore.engine.stage import StreamSpec
+from restore.engine.stage import Memory, StreamSpec
 from restore.frames import Frame
 from restore.registration.intended import IntendedPath, PathRules
 from restore.registration.register import Register
@@ -67,7 +67,7 @@ class Stabilise:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.spec = StreamSpec(name="stabilise", delay=settings.lookahead)
+        self.spec = StreamSpec("stabilise", delay=settings.lookahead, memory=Memory.SHOT)
         self._squares = np.zeros(2)
         self._farthest_px = 0.0
         self._frames = 0
