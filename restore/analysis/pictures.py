@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.frames import Frame
+from restore.motion.area import shrunk
 
-__all__ = ["SMALL_PX", "equalised", "half_luma", "luma_of", "small_luma"]
+__all__ = ["SMALL_PX", "equalised", "half_luma", "luma_of", "small_luma", "small_rgb"]
 
 SMALL_PX: Final = (72, 96)
 _LEAST_DEVIATION: Final = 0.015
@@ -72,3 +73,14 @@ def equalised(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     level = 128.0 + (picture - picture.mean()) * (48.0 / deviation)
     rounded: NDArray[np.uint8] = np.clip(np.rint(level), 0, 255).astype(np.uint8)
     return rounded
+
+
+def small_rgb(data: Tensor, long_side_px: int) -> NDArray[np.float32]:
+    """``[3, h, w]`` to a small ``[h, w, 3]`` on the CPU, by averages over whole blocks.
+
+    Args:
+        data: of any size and device.
+        long_side_px: wanted, about.
+    """
+    factor = max(1, round(max(data.shape[-2:]) / long_side_px))
+    return np.ascontiguousarray(shrunk(data, factor).transpose(1, 2, 0), np.float32)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from restore.analysis.even_times import EvenTimes
+from restore.analysis.film_rates import named_rate
 from restore.engine.stage import StreamSpec
 from restore.errors import InvalidInput
 from restore.frames import Frame
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Cadence"]
 
 _LOOKAHEAD = 12
-_NAMED = (
-    *(Fraction(fps) for fps in (12, 15, 16, 18, 20, 24, 25, 30)),
-    Fraction(50, 3),
-    Fraction(24000, 1001),
-    Fraction(30000, 1001),
-)
 
 
 class Cadence:
@@ -75,11 +70,8 @@ class Cadence:
         if not self._span_s or self.taken < 2:
             return None
         share = Fraction(self.taken - self.dropped, self.taken)
-        measured = share * self._spans / self._span_s
         # One frame too many or too few at the ends of what was seen.
-        slack = max(measured / 200, Fraction(1) / self._span_s)
-        near = [fps for fps in _NAMED if abs(fps - measured) <= slack]
-        return min(near, key=lambda fps: abs(fps - measured), default=measured)
+        return named_rate(share * self._spans / self._span_s, Fraction(1) / self._span_s)
 
     def facts(self) -> Mapping[str, str]:
         """What was found."""

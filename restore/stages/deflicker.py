@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from restore.analysis.pictures import small_rgb
 from restore.engine.stage import Memory, StreamSpec
 from restore.frames import Frame
-from restore.motion.area import shrunk
+from restore.motion.course import settled
 from restore.motion.gain import Shading, exposure_change, surface
 from restore.stages import StageContext
 
@@ -27,10 +28,6 @@ Doubles = NDArray[np.float64]
 _LONG_SIDE_PX: Final = 128  # of the pictures that exposure is measured on
 _MAP_PX: Final = 96  # long side of the correction before it is enlarged
 _NOTHING: Final = 1e-4  # change of a logarithm that no eye and no 12 bit sample shows
-_HUBER: Final = 1.5
-_BENT: Final = 9  # fewest frames that tell a bend
-_SHARP: Final = 0.6  # share of a step's height that must fall between neighbouring frames
-_STEADY: Final = 4.0  # times the rest's deviation that a step must stand out by
 
 
 class Deflicker:
@@ -101,7 +98,7 @@ class Deflicker:
         while len(shot.waiting) > keep:
             course, now = shot.course()
             overall = np.arange(shot.channels) * self._kind.terms
-            terms = (_line(course, now, overall) - course[now]).reshape(shot.channels, -1)
+            terms = (settled(course, now, overall) - course[now]).reshape(shot.channels, -1)
             frame = shot.waiting.popleft()
             self._before.append(float(terms[:, 0].mean()))
             if np.abs(terms[:, 0]).max() > np.log(self._settings.limit):
@@ -121,7 +118,7 @@ class _Shot:
         self.shape = first.data.shape
         self.channels = first.data.shape[0]
         self.waiting: deque[Frame] = deque([first])
-        self._small = _small(first.data)
+        self._small = small_rgb(first.data, _LONG_SIDE_PX)
         logs = np.log(np.maximum(self._small.reshape(-1, self.channels), 0.01))
         self.middle: Doubles = np.median(logs, axis=0).astype(np.float64)
         self._sums: deque[Doubles] = deque([np.zeros(self.channels * kind.terms)])
@@ -129,7 +126,7 @@ class _Shot:
 
     def add(self, frame: Frame, kind: Shading) -> None:
         """Take the next frame of the shot."""
-        small = _small(frame.data)
+        small = small_rgb(frame.data, _LONG_SIDE_PX)
         change = exposure_change(self._small, small, self.middle, kind)
         self._sums.append(self._sums[-1] + change.ravel())
         self._small = small
@@ -144,12 +141,6 @@ class _Shot:
             self._sums.popleft()
             now -= 1
         return np.stack(list(self._sums)[: now + self._radius + 1]), now
-
-
-def _small(data: Tensor) -> NDArray[Any]:
-    """``[3, h, w]`` to a small ``[h, w, 3]`` on the CPU, by area averages."""
-    factor = max(1, round(max(data.shape[-2:]) / _LONG_SIDE_PX))
-    return np.ascontiguousarray(shrunk(data, factor).transpose(1, 2, 0))
 
 
 def _corrected(data: Tensor, terms: Doubles, middle: Doubles, kind: Shading) -> Tensor:
@@ -167,67 +158,3 @@ def _corrected(data: Tensor, terms: Doubles, middle: Doubles, kind: Shading) -> 
         # The power law is carried on as a straight line below 1 %, where noise may be negative.
         gain += data.clamp(min=0.01).log_().sub_(level).mul_(power)
     return gain.exp_().mul_(data)
-
-
-def _line(course: Doubles, now: int, overall: NDArray[np.intp]) -> Doubles:
-    """Where the slow course of ``[n, K]`` is at row ``now``, ``[K]``; ``overall`` tells steps."""
-    start, stop = _between_steps(course[:, overall], now)
-    part, at = course[start:stop], now - start
-    count = len(part)
-    if count < 3:
-        return np.asarray(part.mean(0))
-    time = np.arange(count, dtype=np.float64) - at
-    design = np.stack([np.ones(count), time, np.square(time)], 1)
-    value, gap = _robust(design[:, :2], part, overall)
-    if count >= _BENT:
-        # The logarithm of a fade is bent; breathing is not, or not for so long.
-        bent, rest = _robust(design, part, overall)
-        if np.square(rest).sum() < 0.3 * np.square(gap).sum():
-            value = bent
-    return value
-
-
-def _robust(design: Doubles, part: Doubles, overall: NDArray[np.intp]) -> tuple[Doubles, Doubles]:
-    """Value at time 0 of a polynomial through ``[n, K]``, and what is left of each row, ``[n]``."""
-    weights = np.ones(len(part))
-    value, gap = part.mean(0), weights
-    for _ in range(4):
-        weighted = design * weights[:, None]
-        params = np.linalg.lstsq(weighted.T @ design, weighted.T @ part, rcond=None)[0]
-        value = params[0]
-        gap = _size((part - design @ params)[:, overall])
-        scale = max(1.4826 * float(np.median(gap)), 1e-4)
-        weights = np.minimum(1.0, _HUBER * scale / np.maximum(gap, 1e-9)) ** 2
-    return np.asarray(value), gap
-
-
-def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
-    """The rows about ``now`` that no lasting step parts from it, ``[start, stop)``."""
-    count = len(course)
-    if count < 6:
-        return 0, count
-    line = np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], 1)
-    line /= np.sqrt(np.square(line).sum(0))
-    rest = course - line @ (line.T @ course)
-    straight = float(np.square(rest).sum())
-    best, where, step = straight, 0, 0.0
-    for split in range(1, count):
-        if (split if now < split else count - split) < 4:
-            continue
-        jump = (np.arange(count) >= split).astype(np.float64)
-        jump -= line @ (line.T @ jump)
-        share = jump @ rest / (jump @ jump)
-        left = straight - float((jump @ jump) * np.square(share).sum())
-        if left < best:
-            best, where, step = left, split, float(np.sqrt(np.square(share).sum()))
-    if not where or best > 0.5 * straight:
-        return 0, count
-    near = _size((course[where : where + 2].mean(0) - course[:where][-2:].mean(0))[None])[0]
-    noise = float(np.sqrt(best / (count - 3)))
-    if step < _STEADY * noise or near < _SHARP * step:
-        return 0, count
-    return (0, where) if now < where else (where, count)
-
-
-def _size(rows: Doubles) -> Doubles:
-    return np.asarray(np.sqrt(np.square(rows).sum(1)))

@@ -1,0 +1,93 @@
+"""The slow course of what is measured frame by frame, apart from what breathes about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["settled"]
+
+Doubles = NDArray[np.float64]
+
+_HUBER: Final = 1.5
+_BENT: Final = 9  # fewest frames that tell a bend
+_SHARP: Final = 0.6  # share of a step's height that must fall between neighbouring frames
+_STEADY: Final = 4.0  # times the rest's deviation that a step must stand out by
+
+
+def settled(course: Doubles, now: int, overall: NDArray[np.intp]) -> Doubles:
+    """Where the slow course of a measured one lies at a frame.
+
+    A straight line is fitted robustly (Huber's weights), or a parabola where that explains far
+    more, as of a fade's logarithm. A step that lasts, such as a lamp switched on, ends the line.
+
+    Args:
+        course: ``[n, K]``, a row for each frame.
+        now: row that is asked for.
+        overall: columns by which steps and outliers are told.
+
+    Returns:
+        ``[K]``.
+    """
+    start, stop = _between_steps(course[:, overall], now)
+    part, at = course[start:stop], now - start
+    count = len(part)
+    if count < 3:
+        return np.asarray(part.mean(0))
+    time = np.arange(count, dtype=np.float64) - at
+    design = np.stack([np.ones(count), time, np.square(time)], 1)
+    value, gap = _robust(design[:, :2], part, overall)
+    if count >= _BENT:
+        # The logarithm of a fade is bent; breathing is not, or not for so long.
+        bent, rest = _robust(design, part, overall)
+        if np.square(rest).sum() < 0.3 * np.square(gap).sum():
+            value = bent
+    return value
+
+
+def _robust(design: Doubles, part: Doubles, overall: NDArray[np.intp]) -> tuple[Doubles, Doubles]:
+    """Value at time 0 of a polynomial through ``[n, K]``, and what is left of each row, ``[n]``."""
+    weights = np.ones(len(part))
+    value, gap = part.mean(0), weights
+    for _ in range(4):
+        weighted = design * weights[:, None]
+        params = np.linalg.lstsq(weighted.T @ design, weighted.T @ part, rcond=None)[0]
+        value = params[0]
+        gap = _size((part - design @ params)[:, overall])
+        scale = max(1.4826 * float(np.median(gap)), 1e-4)
+        weights = np.minimum(1.0, _HUBER * scale / np.maximum(gap, 1e-9)) ** 2
+    return np.asarray(value), gap
+
+
+def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
+    """The rows about ``now`` that no lasting step parts from it, ``[start, stop)``."""
+    count = len(course)
+    if count < 6:
+        return 0, count
+    line = np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], 1)
+    line /= np.sqrt(np.square(line).sum(0))
+    rest = course - line @ (line.T @ course)
+    straight = float(np.square(rest).sum())
+    best, where, step = straight, 0, 0.0
+    for split in range(1, count):
+        if (split if now < split else count - split) < 4:
+            continue
+        jump = (np.arange(count) >= split).astype(np.float64)
+        jump -= line @ (line.T @ jump)
+        share = jump @ rest / (jump @ jump)
+        left = straight - float((jump @ jump) * np.square(share).sum())
+        if left < best:
+            best, where, step = left, split, float(np.sqrt(np.square(share).sum()))
+    if not where or best > 0.5 * straight:
+        return 0, count
+    near = _size((course[where : where + 2].mean(0) - course[:where][-2:].mean(0))[None])[0]
+    noise = float(np.sqrt(best / (count - 3)))
+    if step < _STEADY * noise or near < _SHARP * step:
+        return 0, count
+    return (0, where) if now < where else (where, count)
+
+
+def _size(rows: Doubles) -> Doubles:
+    return np.asarray(np.sqrt(np.square(rows).sum(1)))
