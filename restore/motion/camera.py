@@ -7,19 +7,20 @@ from enum import Enum
 from typing import Final
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.errors import InvalidInput
+from restore.motion.area import shrunk_luma
 from restore.motion.flow import Effort, flow8, to_8bit
 
 __all__ = ["GlobalMotion", "MotionModel", "fit_motion", "global_motion"]
 
 Doubles = NDArray[np.float64]
+Plane = NDArray[np.float32]
 _ITERATIONS: Final = 8
 _LONG_SIDE_PX: Final = 640  # of the frames that the refinement sees
+_POINTS: Final = 16000  # with strong slopes, that the refinement goes by
 _TUKEY: Final = 4.685  # 95 % efficiency on normal noise
 
 
@@ -77,17 +78,13 @@ def global_motion(
             f"frames of {tuple(source.shape)} and {tuple(target.shape)}", "two [C, h, w] alike"
         )
     long_side = max(source.shape[-2:])
-    pair = torch.stack([source, target])
     coarse = max(1, round(long_side / 320))
-    small = to_8bit(pair, coarse)
-    field = flow8(small[0], small[1], Effort.MEDIUM).astype(np.float64) * coarse
+    small = to_8bit((source, target), coarse)
+    field = flow8(small[0], small[1], Effort.FAST).astype(np.float64) * coarse
     first = fit_motion(field, _texture(small[0]), model, coarse)
     factor = max(1, -(-long_side // _LONG_SIDE_PX))
-    grey = pair.mean(1, keepdim=True).cpu()
-    if factor > 1:
-        size = [max(1, n // factor) for n in grey.shape[-2:]]
-        grey = F.interpolate(grey, size, mode="area")
-    return _refined(grey[:, 0].numpy(), first, model, factor)
+    pair = (shrunk_luma(source, factor), shrunk_luma(target, factor))
+    return _refined(pair, first, model, factor)
 
 
 def fit_motion(
@@ -112,24 +109,24 @@ def fit_motion(
     shift = flow[::step, ::step].reshape(-1, 2)
     worth = weights[::step, ::step].ravel() + 1e-9
     jx, jy = _jacobian(x, y, model)
-    design = np.concatenate([jx, jy])
+    design = _Design.of(np.concatenate([jx, jy]))
     wanted = np.concatenate([shift[:, 0], shift[:, 1]])
     # The median is a start that no minority can pull away.
-    params = np.zeros(design.shape[1])
+    params = np.zeros(len(design.size))
     params[:2] = np.median(shift[worth >= np.median(worth)], axis=0)
     robust = worth
     for _ in range(_ITERATIONS):
-        gap = wanted - design @ params
+        gap = wanted - design.at(params)
         error = np.hypot(*np.split(gap, 2))
         scale = max(1.4826 * float(np.median(error)), 0.02)
         robust = worth * _tukey(error / scale)
         both = np.concatenate([robust, robust])
-        params = params + _solve(design, gap, both)
+        params = params + design.solved(gap, both)
     return GlobalMotion(_matrix(params, model), float(robust.sum() / worth.sum()))
 
 
 def _refined(
-    frames: NDArray[np.float32], first: GlobalMotion, model: MotionModel, factor: int
+    frames: tuple[Plane, Plane], first: GlobalMotion, model: MotionModel, factor: int
 ) -> GlobalMotion:
     import cv2
 
@@ -144,12 +141,14 @@ def _refined(
     gy = cv2.Sobel(soft[0], cv2.CV_32F, 0, 1, scale=1 / 8)
     slope = gx * gx + gy * gy
     y, x = np.nonzero(slope >= np.quantile(slope[::4, ::4], 0.7))
-    thin = slice(None, None, max(1, len(x) // 30000))
+    thin = slice(None, None, max(1, len(x) // _POINTS))
     y, x = y[thin], x[thin]
     jx, jy = _jacobian(x.astype(np.float64), y.astype(np.float64), model)
     here = soft[0][y, x].astype(np.float64)
     ax, ay = gx[y, x].astype(np.float64)[:, None], gy[y, x].astype(np.float64)[:, None]
-    design = np.concatenate([ax * jx + ay * jy, here[:, None], np.ones((len(x), 1))], axis=1)
+    design = _Design.of(
+        np.concatenate([ax * jx + ay * jy, here[:, None], np.ones((len(x), 1))], axis=1)
+    )
     inliers = first.inliers
     for _ in range(_ITERATIONS):
         moved = cv2.warpAffine(
@@ -162,30 +161,60 @@ def _refined(
         )
         gap = moved[y, x].astype(np.float64) - here
         seen = np.isfinite(gap)
-        if seen.sum() < 8 * design.shape[1]:
+        if seen.sum() < 8 * len(design.size):
             break
-        change, inliers = _robust_step(design[seen], gap[seen])
+        change, inliers = _robust_step(design, np.where(seen, gap, 0), seen)
         count = jx.shape[1]
         back = np.vstack([_matrix(change[:count], model), [0, 0, 1]])
         # The step says how the source would have to move, so its inverse moves the target.
         matrix = (np.vstack([matrix, [0, 0, 1]]) @ np.linalg.inv(back))[:2]
-        if float(np.abs(change[:2]).max()) < 1e-4:
+        if float(np.abs(change[:2]).max()) < 1e-3:
             break
     full = to_full @ np.vstack([matrix, [0, 0, 1]]) @ to_small
     return GlobalMotion(np.ascontiguousarray(full[:2]), inliers)
 
 
-def _robust_step(design: Doubles, gap: Doubles) -> tuple[Doubles, float]:
+@dataclass(frozen=True)
+class _Design:
+    """Rows of a linear model, columns scaled alike so that one tiny ridge serves all of them.
+
+    Attributes:
+        rows: ``[n, K]``.
+        size: ``[K]`` what the columns were divided by.
+    """
+
+    rows: Doubles
+    size: Doubles
+
+    @classmethod
+    def of(cls, design: Doubles) -> _Design:
+        size = np.sqrt(np.einsum("nk,nk->k", design, design) / len(design)) + 1e-12
+        return cls(design / size, size)
+
+    def at(self, params: Doubles) -> Doubles:
+        """What the parameters explain."""
+        return np.asarray(self.rows @ (params * self.size))
+
+    def solved(self, wanted: Doubles, weights: Doubles) -> Doubles:
+        """Parameters by weighted least squares."""
+        weighted = self.rows * weights[:, None]
+        normal = weighted.T @ self.rows
+        normal += np.eye(len(self.size)) * (1e-9 * np.trace(normal) / len(self.size) + 1e-12)
+        return np.asarray(np.linalg.solve(normal, weighted.T @ wanted) / self.size)
+
+
+def _robust_step(design: _Design, gap: Doubles, seen: NDArray[np.bool_]) -> tuple[Doubles, float]:
     """Parameters of ``gap = design @ params`` by reweighted solves, and the inliers' share."""
-    params = np.zeros(design.shape[1])
-    weights = np.ones(len(gap))
+    params = np.zeros(len(design.size))
+    weights = seen.astype(np.float64)
+    some = np.flatnonzero(seen)[::4]  # enough for a median
     for _ in range(3):
-        error = gap - design @ params
-        error -= np.median(error)
-        scale = max(1.4826 * float(np.median(np.abs(error))), 1e-4)
-        weights = _tukey(np.abs(error) / scale)
-        params = _solve(design, gap, weights)
-    return params, float(weights.mean())
+        error = gap - design.at(params)
+        error -= np.median(error[some])
+        scale = max(1.4826 * float(np.median(np.abs(error[some]))), 1e-4)
+        weights = _tukey(error / scale) * seen
+        params = design.solved(gap, weights)
+    return params, float(weights.sum() / seen.sum())
 
 
 def _jacobian(x: Doubles, y: Doubles, model: MotionModel) -> tuple[Doubles, Doubles]:
@@ -207,16 +236,6 @@ def _matrix(params: Doubles, model: MotionModel) -> Doubles:
     elif model is MotionModel.AFFINE:
         out[:, :2] += params[2:].reshape(2, 2)
     return out
-
-
-def _solve(design: Doubles, wanted: Doubles, weights: Doubles) -> Doubles:
-    # Columns differ by the frame's size in px; scaled alike, a tiny ridge serves all of them.
-    size = np.sqrt((design * design).mean(0)) + 1e-12
-    scaled = design / size
-    normal = scaled.T @ (scaled * weights[:, None])
-    normal += np.eye(len(size)) * (1e-9 * np.trace(normal) / len(size) + 1e-12)
-    solved: Doubles = np.linalg.solve(normal, scaled.T @ (weights * wanted)) / size
-    return solved
 
 
 def _tukey(ratio: Doubles) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.errors import InvalidInput
+from restore.motion.area import shrunk_luma
 from restore.motion.warp import warp
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def optical_flow(
     height, width = source.shape[-2:]
     fields = []
     for one, other in zip(source, target, strict=True):
-        pair = to_8bit(torch.stack([one, other]), downscale)
+        pair = to_8bit((one, other), downscale)
         fields.append(torch.from_numpy(flow8(pair[0], pair[1], effort)).permute(2, 0, 1))
     field = torch.stack(fields).to(source.device)
     if field.shape[-2:] != (height, width):
@@ -70,25 +72,21 @@ def optical_flow(
     return field
 
 
-def to_8bit(frames: Tensor, downscale: int = 1) -> NDArray[np.uint8]:
+def to_8bit(frames: Sequence[Tensor], downscale: int = 1) -> NDArray[np.uint8]:
     """Luma for a flow search: mean of the channels, one stretch for all frames.
 
     Args:
-        frames: ``[N, C, h, w]`` float32.
+        frames: N of ``[C, h, w]`` float32.
         downscale: whole factor, by area averages.
 
     Returns:
         ``[N, h / downscale, w / downscale]`` uint8, contiguous; sizes rounded down, at least 1.
     """
-    grey = frames.mean(1, keepdim=True)
-    if downscale > 1:
-        height, width = (max(1, n // downscale) for n in frames.shape[-2:])
-        grey = F.interpolate(grey, (height, width), mode="area")
+    grey = np.stack([shrunk_luma(frame, downscale) for frame in frames])
     # Dark film would leave the search a handful of the 256 levels.
-    low, high = torch.aminmax(grey)
-    scaled = (grey - low) * (255.0 / float((high - low).clamp(min=1 / 64)))
-    out: NDArray[np.uint8] = scaled.round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()
-    return np.ascontiguousarray(out)
+    low, high = float(grey.min()), float(grey.max())
+    scaled = (grey - np.float32(low)) * np.float32(255.0 / max(high - low, 1 / 64))
+    return np.ascontiguousarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
 
 
 def flow8(

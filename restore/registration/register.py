@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from restore.motion.area import shrunk_luma
 from restore.motion.camera import GlobalMotion, MotionModel, global_motion
 
 __all__ = ["Register"]
@@ -84,12 +83,7 @@ def _motion(source: Tensor, target: Tensor) -> GlobalMotion | None:
     if max(abs(across), abs(down)) <= _SURE_PX:
         return found
     factor = max(1, max(source.shape[-2:]) // _CHECK_PX)
-    if factor > 1:
-        size = [max(1, n // factor) for n in source.shape[-2:]]
-        pair = F.interpolate(torch.stack([source, target]).mean(1, keepdim=True), size, mode="area")
-    else:
-        pair = torch.stack([source, target]).mean(1, keepdim=True)
-    one, other = pair[:, 0].cpu().numpy()
+    one, other = shrunk_luma(source, factor), shrunk_luma(target, factor)
     shift = np.array([across, down]) / factor
     # The opposite shift blurs just as much by interpolation, and fits worse if there is a fit.
     fit, misfit = _gap(one, other, shift), _gap(one, other, -shift)

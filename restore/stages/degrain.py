@@ -91,7 +91,7 @@ class Degrain:
             return centre.clone()
         here = _planar(centre)
         factor = 2 if min(centre.shape[-2:]) >= 128 else 1
-        small = to_8bit(torch.stack([centre, *others]), factor)
+        small = to_8bit([centre, *others], factor)
         moved = [
             _fetched(_planar(other), flow8(small[0], small[n + 1], Effort.FAST))
             for n, other in enumerate(others)
@@ -114,7 +114,9 @@ class Degrain:
 
 
 def _planar(frame: Tensor) -> Plane:
-    return np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
+    import cv2
+
+    return np.asarray(cv2.merge([*frame.cpu().numpy()]), np.float32)
 
 
 def _fetched(picture: Plane, flow: NDArray[np.float32]) -> Plane:
