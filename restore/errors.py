@@ -11,11 +11,14 @@ from typing import ClassVar
 __all__ = [
     "Cancelled",
     "CatalogError",
+    "ChunkDamaged",
     "DamagedMedia",
     "DeviceError",
     "DiskFull",
     "HashMismatch",
     "InvalidInput",
+    "JobError",
+    "JobNotFound",
     "MediaError",
     "ModelError",
     "ModelNotFound",
@@ -27,6 +30,7 @@ __all__ = [
     "UnsafeWeights",
     "UnsupportedMedia",
     "UnsupportedModel",
+    "WorkerLost",
 ]
 
 
@@ -150,6 +154,30 @@ class OutOfMemory(RestoreError):
     """Memory ran out at the lowest rung of the ladder (one frame, smallest tile, CPU)."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class JobError(RestoreError):
+    """Something is wrong with a job of the journal."""
+
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class JobNotFound(JobError):
+    """There is no job of that name, or none that the asker may see."""
+
+    grpc_code = "NOT_FOUND"
+
+
+class ChunkDamaged(JobError):
+    """A chunk's file is missing or is not what was written; the chunk is done again."""
+
+    grpc_code = "DATA_LOSS"
+
+
+class WorkerLost(JobError):
+    """A worker process ended without an answer, again and again at the same place."""
+
+    grpc_code = "INTERNAL"
 
 
 class Cancelled(RestoreError):

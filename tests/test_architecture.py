@@ -32,6 +32,7 @@ ALLOWED = {
     "preflight": VOCABULARY | {"media"},
     "plan": VOCABULARY | {"preflight", "recipe", "stages", "engine", "media"},
     "restoration": VOCABULARY | {"plan", "recipe", "stages", "engine", "media"},
+    "jobs": VOCABULARY | {"engine", "media", "plan", "recipe", "restoration", "stages"},
     "overrides": VOCABULARY | {"recipe", "stages"},
     "batch": VOCABULARY | {"media"},
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from restore.analysis.cutlist import CutList, read_cut_list
-from restore.engine.stage import StreamSpec
+from restore.engine.stage import Memory, StreamSpec
 from restore.frames import Frame
 from restore.stages import StageContext
 
@@ -47,7 +47,8 @@ class Shots:
         save: bool = True
 
     def __init__(self, given: CutList | None, *, save: bool = True) -> None:
-        self.spec = StreamSpec("shots", delay=0 if given else _HELD)
+        memory = Memory.FRAMES if given else Memory.CLIP
+        self.spec = StreamSpec("shots", delay=0 if given else _HELD, memory=memory)
         self._given = given
         self._save = save
         self.found: CutList | None = given

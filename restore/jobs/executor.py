@@ -1,0 +1,140 @@
+"""Who does the work: an interface, and worker processes on this machine, one for each device."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from restore import errors
+from restore.errors import RestoreError, WorkerLost
+from restore.jobs.storage import Storage
+
+__all__ = ["Executor", "LocalProcesses", "Worker"]
+
+
+class Worker(Protocol):
+    """One place where chunks of one job are computed, one request at a time."""
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send a request: ``{"do": "chunk", "number": n}`` or ``{"do": "assemble", ...}``."""
+
+    def answer(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next answer, or None where none came in time.
+
+        Raises:
+            WorkerLost: the worker ended.
+            RestoreError: the request failed; the worker is ready for the next.
+        """
+
+    def stop(self) -> None:
+        """End it at once; what it was doing is done again by another."""
+
+
+class Executor(Protocol):
+    """Gives workers: processes here, or machines elsewhere."""
+
+    def workers(self, job: str) -> Sequence[Worker]:
+        """Start the workers for a job, one for each device."""
+
+
+class LocalProcesses:
+    """Worker processes on this machine.
+
+    Args:
+        storage: the folder that they share with the journal.
+        devices: one process each; a device may be named twice.
+    """
+
+    def __init__(self, storage: Storage, devices: Sequence[str]) -> None:
+        self._storage = storage
+        self._devices = tuple(devices)
+
+    def workers(self, job: str) -> list[_Process]:
+        """Start one process for each device."""
+        return [_Process(self._storage, job, device) for device in self._devices]
+
+
+class _Process:
+    def __init__(self, storage: Storage, job: str, device: str) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "restore.jobs.worker",
+            str(storage.root),
+            job,
+            device,
+        ]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._child = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A group of its own: the terminal's Ctrl-C goes to the parent alone.
+            start_new_session=True,
+            # torch must know before it is loaded that waiting threads shall sleep.
+            env={**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")},
+        )
+        threading.Thread(
+            target=self._listen, args=(self._child, self._answers), daemon=True, name="worker"
+        ).start()
+
+    @staticmethod
+    def _listen(
+        child: subprocess.Popen[str], answers: queue.SimpleQueue[dict[str, Any] | None]
+    ) -> None:
+        assert child.stdout is not None  # noqa: S101 - asked for above
+        with contextlib.suppress(ValueError):  # a line that a kill cut off
+            for line in child.stdout:
+                answers.put(json.loads(line))
+        answers.put(None)
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send a request, to a new process where the one before was lost."""
+        if self._child.poll() is not None:
+            self._begin()
+        assert self._child.stdin is not None  # noqa: S101 - asked for above
+        with contextlib.suppress(BrokenPipeError):  # told by the next answer
+            self._child.stdin.write(json.dumps(request) + "\n")
+            self._child.stdin.flush()
+
+    def answer(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next answer of the process."""
+        try:
+            found = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if found is None:
+            raise WorkerLost(f"a worker process ended by {_how(self._child.wait())}")
+        if found["kind"] == "error":
+            kind = getattr(errors, found["type"], RestoreError)
+            raise kind(found["came"], found["expected"], found["fix"])
+        return found
+
+    def stop(self) -> None:
+        """Kill the process and wait for it."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"signal {-status}"

@@ -1,0 +1,52 @@
+"""Where a journal and the files of its jobs lie."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from restore.media.atomic import output_errors
+
+__all__ = ["Storage"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One folder with everything that jobs need to go on.
+
+    Attributes:
+        root: holds ``journal.sqlite`` and a folder for each job under ``jobs``.
+    """
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.root / "journal.sqlite"
+
+    def job(self, job: str) -> Path:
+        """A job's folder."""
+        return self.root / "jobs" / job
+
+    def chunk(self, job: str, number: int) -> Path:
+        """A chunk's file."""
+        return self.job(job) / "chunks" / f"{number:06d}.mkv"
+
+    def prepare(self, job: str = "") -> None:
+        """Make the folders.
+
+        Raises:
+            OutputError: they cannot be made.
+        """
+        with output_errors(str(self.root)):
+            (self.job(job) / "chunks" if job else self.root).mkdir(parents=True, exist_ok=True)
+
+    def clear(self, job: str) -> None:
+        """Remove a job's files."""
+        shutil.rmtree(self.job(job), ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove everything, the journal too; nobody may have it open."""
+        shutil.rmtree(self.root, ignore_errors=True)
