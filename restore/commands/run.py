@@ -37,6 +37,7 @@ def run_command(
     tile: choice.Tile = None,
     batch: choice.Batch = None,
     memory: choice.Memory = None,
+    resume: choice.Resume = False,
     dry_run: choice.DryRun = False,
     json_lines: choice.JsonLines = False,
     debug: Debug = False,
@@ -81,6 +82,7 @@ def run_command(
             skip_existing=skip_existing,
             dry_run=dry_run,
             json_lines=json_lines,
+            resume=resume,
         )
     )
     if code:

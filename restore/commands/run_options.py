@@ -159,6 +159,15 @@ Memory = Annotated[
     str | None,
     typer.Option(help="What one network call may take, such as 2GiB.", rich_help_panel=_ENGINE),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Keep what is done in a hidden folder beside the output, and go on from there when "
+        "the same command is given again after a crash or a stop. The bytes are the same.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

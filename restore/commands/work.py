@@ -37,6 +37,7 @@ class Request:
         skip_existing: leave out what is done.
         dry_run: plan only.
         json_lines: tell a program.
+        resume: keep what is done, chunk by chunk, and go on from what an earlier run kept.
     """
 
     inputs: tuple[str, ...]
@@ -48,6 +49,7 @@ class Request:
     skip_existing: bool = False
     dry_run: bool = False
     json_lines: bool = False
+    resume: bool = False
 
 
 def work(request: Request) -> int:
@@ -157,7 +159,12 @@ def _one(
         if item.is_done and not options.get("overwrite"):
             teller.warning(f"{item.destination} exists; --overwrite would replace it")
         return
-    teller.done(run_job(plan, on_progress=teller.progress, cancel=cancel))
+    if request.resume:
+        from restore.jobs.resume import run_durable
+
+        teller.done(run_durable(plan.job, on_progress=teller.progress, cancel=cancel))
+    else:
+        teller.done(run_job(plan, on_progress=teller.progress, cancel=cancel))
 
 
 def _check_name(destination: str, kind: str, suffixes: tuple[str, ...]) -> None:

@@ -47,10 +47,9 @@ def conduct(
         run.go()
     except Cancelled:
         return journal.move(job, JobState.PAUSED, reason="asked to stop")
-    except DiskFull as error:
-        return journal.move(job, JobState.PAUSED, reason=str(error), error_type=type(error).__name__)
     except RestoreError as error:
-        return journal.move(job, JobState.FAILED, reason=str(error), error_type=type(error).__name__)
+        state = JobState.PAUSED if isinstance(error, DiskFull) else JobState.FAILED
+        return journal.move(job, state, reason=str(error), error_type=type(error).__name__)
     return journal.job(job)
 
 

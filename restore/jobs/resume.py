@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from restore.jobs.durable import CHUNK_FRAMES, make_durable
 from restore.jobs.executor import LocalProcesses
 from restore.jobs.journal import Journal
 from restore.jobs.order import order_to_json
+from restore.jobs.report import job_report
 from restore.jobs.rows import JobRow, JobState
 from restore.jobs.storage import Storage
 from restore.plan import Job
+from restore.restoration import JobReport
 
 __all__ = ["run_durable", "work_folder"]
 
@@ -35,7 +38,7 @@ def run_durable(
     chunk_frames: int = CHUNK_FRAMES,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: CancelToken | None = None,
-) -> JobRow:
+) -> JobReport:
     """Do a job in chunks that are kept, going on from what an earlier call left.
 
     The same source, recipe, settings and versions make the same job; anything else is another one,
@@ -50,12 +53,13 @@ def run_durable(
         cancel: stops the job, which stays where it is.
 
     Returns:
-        The job, SUCCEEDED, with its result.
+        What was planned, done over all calls, and written.
 
     Raises:
         OutputExists: the destination's name is taken, and not by this job.
         RestoreError: what went wrong; what was done so far is kept.
     """
+    began_s = time.perf_counter()
     plan, pinned, planned = make_durable(job, chunk_frames=chunk_frames)
     storage = Storage(folder or work_folder(job.destination))
     storage.prepare(plan.id)
@@ -76,6 +80,7 @@ def run_durable(
             on_progress=on_progress,
             cancel=cancel,
         )
+        rows = journal.chunks(row.id)
     finally:
         journal.close()
     if row.state is not JobState.SUCCEEDED:
@@ -83,7 +88,7 @@ def run_durable(
     storage.clear(row.id)
     if folder is None:
         storage.remove()
-    return row
+    return job_report(planned, rows, row.result, time.perf_counter() - began_s)
 
 
 def _check_free(job: Job, journal: Journal, row: JobRow) -> None:
