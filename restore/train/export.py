@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 from restore.train.recipe import Recipe
 
-__all__ = ["export"]
+__all__ = ["export", "in_order"]
 
 
-def _in_order(data: bytes) -> bytes:
+def in_order(data: bytes) -> bytes:
     """The same safetensors file with its header's keys sorted: the library's order is random."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -48,7 +48,7 @@ def export(
     }
     aside = path.with_suffix(".new")
     save_file({name: value.contiguous() for name, value in weights.items()}, aside, facts)
-    data = _in_order(aside.read_bytes())
+    data = in_order(aside.read_bytes())
     aside.write_bytes(data)
     aside.replace(path)
     return hashlib.sha256(data).hexdigest(), len(data)

@@ -1,0 +1,1 @@
+"""Networks written here because no library has them; each loads its published state dict."""
