@@ -43,6 +43,7 @@ class Job:
         overwrite: replace an existing destination.
         rate: frame rate of an image sequence; None for the file's own.
         context: models that stages draw on.
+        side_clips: folder for what each stage changed, as clips of their own; None for none.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Job:
     overwrite: bool = False
     rate: Fraction | None = None
     context: StageContext = field(default_factory=StageContext)
+    side_clips: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class JobPlan:
         video: the result's video.
         frames: frames expected; None where the source does not say.
         tempo: seconds of the source that a second of the result shows.
+        clocks: what the frames of each stage are counted in.
         stages: one plan for each stage.
         memory_bytes: upper estimate of memory for stages and queues together.
         pipeline: the stages, ready to run.
@@ -105,6 +108,7 @@ class JobPlan:
     video: VideoSpec
     frames: int | None
     tempo: Fraction
+    clocks: tuple[Clock, ...]
     stages: tuple[StagePlan, ...]
     memory_bytes: int
     pipeline: tuple[AnyStage | VariedStage, ...]
@@ -147,7 +151,9 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
         size = stages[-1].output_px
     bases = base_of(pipeline)
-    clock = clock_after(bases, _source_clock(job, info, frames))
+    first = _source_clock(job, info, frames)
+    clocks = tuple(clock_after(bases[: n + 1], first) for n in range(len(bases)))
+    clock = clocks[-1] if clocks else first
     video = _video(job, info, size, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
@@ -159,6 +165,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         video=video,
         frames=clock.frames,
         tempo=clock.tempo,
+        clocks=clocks,
         stages=tuple(stages),
         memory_bytes=most + 2 * job.settings.queue_bytes,
         pipeline=pipeline,

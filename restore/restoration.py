@@ -14,6 +14,7 @@ from restore.media.master import ClipWriter, WriteReport
 from restore.media.sidecar import save_beside
 from restore.media.writer import open_writer
 from restore.plan import Job, JobPlan, open_source, plan_job
+from restore.sides import SideClips
 
 __all__ = ["Job", "JobPlan", "JobReport", "metadata_of", "open_master", "plan_job", "run_job"]
 
@@ -27,12 +28,14 @@ class JobReport:
         run: what the engine did.
         written: what the writer did.
         warnings: everything a person should know, in order.
+        side_clips: paths of the side clips and tables that were asked for.
     """
 
     plan: JobPlan
     run: RunReport
     written: WriteReport
     warnings: tuple[str, ...]
+    side_clips: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The report as plain data for JSON."""
@@ -47,6 +50,7 @@ class JobReport:
             "recipe": json.loads(self.plan.job.recipe.canonical()),
             "stages": [asdict(stage) for stage in self.run.stages],
             "streams": [asdict(stream) for stream in self.written.streams],
+            "side_clips": list(self.side_clips),
             "warnings": list(self.warnings),
         }
 
@@ -65,7 +69,11 @@ def run_job(
     plan = job if isinstance(job, JobPlan) else plan_job(job)
     job = plan.job
     reader = plan.reader or open_source(job)
-    with reader, open_master(plan) as writer:
+    with (
+        reader,
+        open_master(plan) as writer,
+        SideClips(plan, writer.pixel_format) as sides,
+    ):
         done = run(
             reader,
             writer,
@@ -75,7 +83,9 @@ def run_job(
             frames_total=plan.frames,
             on_progress=on_progress,
             cancel=cancel,
+            watchers=sides.watchers,
         )
+        sides.close()
         written = writer.close()
         narrowed = _narrowed(plan, writer.pixel_format)
     ladder = [
@@ -86,7 +96,8 @@ def run_job(
     texts = {k: v for s in plan.pipeline for k, v in getattr(s, "sidecars", dict)().items()}
     beside = save_beside(job.destination, texts, overwrite=job.overwrite)
     heard = (*plan.notes, *narrowed, *reader.warnings, *ladder, *written.warnings, *beside)
-    return JobReport(plan, done, written, tuple(dict.fromkeys(heard)))
+    warnings = tuple(dict.fromkeys((*heard, *sides.notes)))
+    return JobReport(plan, done, written, warnings, sides.written)
 
 
 def open_master(plan: JobPlan, *, overwrite: bool = False) -> ClipWriter:

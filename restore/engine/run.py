@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -22,6 +22,7 @@ from restore.engine.settings import CancelToken, EngineSettings, Progress
 from restore.engine.stage import AnyStage, StreamStage
 from restore.engine.stream import StreamRunner
 from restore.engine.varied import VariedRunner, VariedStage
+from restore.engine.watch import Watched, Watcher
 from restore.engine.window import marked_shots
 from restore.frames import Frame, PixelFormat, RawFrame
 
@@ -94,6 +95,7 @@ def run(
     frames_total: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: CancelToken | None = None,
+    watchers: Mapping[str, Watcher] | None = None,
 ) -> RunReport:
     """Take every frame from a source through the stages into a sink.
 
@@ -110,6 +112,7 @@ def run(
         frames_total: expected output frames, for progress.
         on_progress: called from the encoding thread after each frame.
         cancel: stops the run.
+        watchers: told what goes into a stage and comes out, by the stage's label in the pipeline.
 
     Raises:
         Cancelled: ``cancel`` was used.
@@ -129,7 +132,9 @@ def run(
             on_progress(Progress(done, frames_total, elapsed_s, spent))
 
     encoder = _Encoder(sink, settings.queue_bytes, after_each)
-    links = Links(runners, settings.queue_bytes // LINK_SHARE)
+    seen = watchers or {}
+    chain = [Watched(one, seen[one.label]) if one.label in seen else one for one in runners]
+    links = Links(chain, settings.queue_bytes // LINK_SHARE)
     try:
         with torch.inference_mode():
             for frame in links.frames(marked_shots(decoder.frames(), settings.cuts)):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from restore.engine.space import WorkingSpace
+from restore.engine.trace import Trace
 from restore.errors import InvalidInput
 from restore.frames import Frame
 from restore.time import Clock
@@ -58,6 +59,7 @@ class StageSpec:
         space: working space of input and output.
         deterministic: the same input, seed and settings give the same bits on one machine.
         dtypes: number formats that it computes in, the exact one (float32) included.
+        trace: see :class:`restore.engine.trace.Trace`; one that changes size or rate leaves none.
     """
 
     name: str
@@ -72,6 +74,7 @@ class StageSpec:
     space: WorkingSpace = WorkingSpace.RGB
     deterministic: bool = True
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    trace: Trace = Trace.RESIDUAL
 
     def __post_init__(self) -> None:
         counts = (self.radius_past, self.radius_future, self.halo_px)
@@ -152,6 +155,7 @@ class StreamSpec:
         deterministic: the same input and settings give the same frames.
         undoes_fields: what comes out are whole pictures, whatever the clip declared.
         memory: see :class:`Memory`.
+        trace: see :class:`restore.engine.trace.Trace`.
     """
 
     name: str
@@ -160,6 +164,7 @@ class StreamSpec:
     deterministic: bool = True
     undoes_fields: bool = False
     memory: Memory = Memory.CLIP
+    trace: Trace = Trace.NONE
 
     def __post_init__(self) -> None:
         if self.delay < 0 or (self.rate is not None and self.rate <= 0):

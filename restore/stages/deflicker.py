@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from restore.analysis.pictures import small_rgb
 from restore.engine.stage import Memory, StreamSpec
+from restore.engine.trace import Table, Trace
 from restore.frames import Frame
 from restore.motion.course import settled
 from restore.motion.gain import Shading, exposure_change, surface
@@ -63,8 +65,11 @@ class Deflicker:
         waves = (3, 4) if settings.uneven else (1, 1)
         self._kind = Shading(*waves, contrast=settings.contrast)
         self._before: list[float] = []
+        self._gains = array("d")  # frame, red, green, blue
         self._flashes = 0
-        self.spec = StreamSpec("deflicker", delay=settings.radius, memory=Memory.SHOT)
+        self.spec = StreamSpec(
+            "deflicker", delay=settings.radius, memory=Memory.SHOT, trace=Trace.RESIDUAL
+        )
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
@@ -79,6 +84,11 @@ class Deflicker:
             facts["flicker found"] = f"{np.expm1(rms):.2%} RMS"
             facts["flashes left alone"] = str(self._flashes)
         return facts
+
+    def table(self) -> Table:
+        """The mean gain of each frame, as a factor on R'G'B'."""
+        every = np.frombuffer(self._gains).reshape(-1, 4).tolist()
+        return Table("gains", ("red", "green", "blue"), [tuple(row) for row in every])
 
     def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Give every frame once, each as soon as ``radius`` frames after it are known."""
@@ -103,9 +113,11 @@ class Deflicker:
             self._before.append(float(terms[:, 0].mean()))
             if np.abs(terms[:, 0]).max() > np.log(self._settings.limit):
                 self._flashes += 1
+                self._gains.extend((frame.index, 1, 1, 1))
                 yield frame
             else:
                 terms = terms * self._settings.strength
+                self._gains.extend((frame.index, *np.exp(terms[:, 0])))
                 data = _corrected(frame.data, terms, shot.middle, self._kind)
                 yield replace(frame, data=data)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from restore.engine.stage import StageSpec, Tiling
+from restore.engine.trace import Trace
 from restore.motion.spikes import Plane, SpikeRules, Spikes, filled, find_spikes
 from restore.motion.warp import sample
 from restore.stages import StageContext
@@ -50,7 +51,13 @@ class Dust:
         largest: float = Field(default=0.03, gt=0, le=0.2)
         grow_px: int = Field(default=1, ge=0, le=4)
 
-    spec = StageSpec(name="dust", radius_past=_RADIUS, radius_future=_RADIUS, tiling=Tiling.NEVER)
+    spec = StageSpec(
+        name="dust",
+        radius_past=_RADIUS,
+        radius_future=_RADIUS,
+        tiling=Tiling.NEVER,
+        trace=Trace.MASK,
+    )
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from restore.engine.seeds import seed_for
 from restore.engine.stage import Memory, StreamSpec
+from restore.engine.trace import Trace
 from restore.errors import InvalidInput
 from restore.frames import Frame
 from restore.grain.make import GrainMaker
@@ -49,7 +50,7 @@ class Regrain:
         shots: Mapping[int, GrainProfile | None] | None,
         given: GrainProfile | None,
     ) -> None:
-        self.spec = StreamSpec("regrain", memory=Memory.SHOT)
+        self.spec = StreamSpec("regrain", memory=Memory.SHOT, trace=Trace.RESIDUAL)
         self._settings = settings
         self._job = f"{job}/{settings.seed}"
         self._shots = shots

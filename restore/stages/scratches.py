@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from restore.engine.stage import StageSpec, Tiling
+from restore.engine.trace import Trace
 from restore.motion.lines import REACH_PX, Line, LineRules, find_lines
 from restore.stages import StageContext
 
@@ -49,7 +50,11 @@ class Scratches:
         strength: float = Field(default=1.0, ge=0, le=1)
 
     spec = StageSpec(
-        name="scratches", radius_past=_RADIUS, radius_future=_RADIUS, tiling=Tiling.NEVER
+        name="scratches",
+        radius_past=_RADIUS,
+        radius_future=_RADIUS,
+        tiling=Tiling.NEVER,
+        trace=Trace.MASK,
     )
 
     def __init__(self, settings: Settings) -> None:
