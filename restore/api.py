@@ -26,7 +26,7 @@ __all__ = ["RunOptions", "make_job", "probe", "run"]
 class RunOptions(TypedDict, total=False):
     """Everything that may be said of a job beside source, destination and recipe.
 
-    The first ten depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
+    The first eleven depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
     ``precision``, ``tile_px``, ``batch`` and ``memory_bytes`` are the engine's, see
     :class:`restore.engine.settings.EngineSettings`; the rest belongs to the clip, see
     :class:`restore.restoration.Job`. ``range`` may be text: frames ``START:STOP`` or timecodes.
@@ -42,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     speed: str | None
     bit_depth: int | None
     seed: int | None
+    no_networks: bool
     device: str
     precision: str
     tile_px: int | None
@@ -51,6 +52,7 @@ class RunOptions(TypedDict, total=False):
     rate: str | int | Fraction | None
     strict: bool
     overwrite: bool
+    side_clips: str | PathLike[str] | None
 
 
 _ENGINE = ("device", "precision", "tile_px", "batch", "memory_bytes")
@@ -107,6 +109,7 @@ def make_job(
     text = fspath(source)
     speed = None if rate is None else parse_rate(rate)
     context = StageContext(quality=recipe.quality)
+    sides = options.get("side_clips")
     return Job(
         source=text,
         destination=fspath(destination),
@@ -116,6 +119,7 @@ def make_job(
         strict=options.get("strict", False),
         overwrite=options.get("overwrite", False),
         rate=speed,
+        side_clips=recipe.side_clips if sides is None else fspath(sides),
         context=context if store is None else replace(context, store=store),
     )
 

@@ -15,6 +15,7 @@ __all__ = ["DENOISE_MODEL", "Overrides", "adapted"]
 #: The one model with a weak-denoise twin to interpolate with.
 DENOISE_MODEL = "realesr-general-x4v3"
 _NO_MODEL = "none"
+_NETWORKS = ("deartifact", "upscale")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Overrides:
         speed: encoder speed.
         bit_depth: bits of a delivered sample.
         seed: changes every random choice.
+        no_networks: drop every stage that needs weights, and with them the wish for another size.
     """
 
     scale: str | int | float | Fraction | None = None
@@ -45,6 +47,7 @@ class Overrides:
     speed: str | None = None
     bit_depth: int | None = None
     seed: int | None = None
+    no_networks: bool = False
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -58,6 +61,8 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
     Raises:
         InvalidInput: a value out of range, or a setting for a stage that is not there.
     """
+    if wanted.no_networks:
+        recipe = _without_networks(recipe, wanted)
     recipe = _with_scale(recipe, wanted.scale)
     recipe = _with_deartifact(recipe, wanted.deartifact_model)
     recipe = _with_upscale(recipe, wanted)
@@ -74,6 +79,24 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
 
 def _has(recipe: Recipe, stage: str) -> bool:
     return any(step.stage == stage for step in recipe.steps)
+
+
+def _without_networks(recipe: Recipe, wanted: Overrides) -> Recipe:
+    named = [
+        f"{name} {value}"
+        for name, value in (("model", wanted.model), ("de-artifact model", wanted.deartifact_model))
+        if value not in (None, _NO_MODEL)
+    ]
+    if wanted.scale is not None and parse_scale(str(wanted.scale)) > 1:
+        named.append(f"scale {wanted.scale}")
+    if named:
+        raise InvalidInput(
+            f"no networks, and {' and '.join(named)}",
+            "one or the other, since that needs a network",
+        )
+    for stage in _NETWORKS:
+        recipe = recipe.without(stage)
+    return replace(recipe, scale=None)
 
 
 def _with_scale(recipe: Recipe, wanted: str | int | float | Fraction | None) -> Recipe:

@@ -71,6 +71,7 @@ class Recipe:
             without a profile the output's name decides.
         seed: changes every random choice.
         shots: what is done otherwise in some shots, in order, none overlapping another.
+        side_clips: folder for what each stage changed; it has no part in the result.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Recipe:
     delivery: Mapping[str, object] = field(default_factory=dict)
     seed: int = 0
     shots: tuple[ShotSettings, ...] = ()
+    side_clips: str | None = None
 
     def __post_init__(self) -> None:
         for one, other in pairwise(self.shots):
@@ -218,6 +220,7 @@ class _RecipeFile(BaseModel):
     steps: list[_StepRow] = Field(default_factory=list)
     delivery: dict[str, Any] = Field(default_factory=dict)
     shots: list[_ShotRow] = Field(default_factory=list)
+    side_clips: str | None = None
 
     def inside(self, name: str) -> Recipe:
         steps = []
@@ -235,6 +238,7 @@ class _RecipeFile(BaseModel):
             quality=self.quality,
             delivery=self.delivery,
             seed=self.seed,
+            side_clips=self.side_clips,
         )
         shots = sorted((row.inside(recipe) for row in self.shots), key=lambda s: s.span.start)
         return replace(recipe, shots=tuple(shots))

@@ -35,6 +35,17 @@ def test_scale_one_drops_the_upscaling(default):
     assert recipe.scale == 1
 
 
+def test_without_networks_the_rest_stays_and_so_does_the_size():
+    recipe = adapted(load_preset("film"), Overrides(no_networks=True))
+    assert recipe.scale is None
+    assert "dust" in stages(recipe)
+    assert not {"deartifact", "upscale"} & set(stages(recipe))
+    with pytest.raises(InvalidInput, match=r"no networks, and scale 4"):
+        adapted(recipe, Overrides(no_networks=True, scale=4))
+    with pytest.raises(InvalidInput, match=r"model omnisr"):
+        adapted(recipe, Overrides(no_networks=True, model="omnisr"))
+
+
 def test_scale_below_one_leaves_no_network_that_enlarges(default):
     assert stages(adapted(default, Overrides(scale="1/2"))) == ["deartifact"]
 

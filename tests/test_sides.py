@@ -8,12 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from restore.api import make_job
 from restore.engine.settings import EngineSettings
 from restore.errors import OutputError, OutputExists
 from restore.models.store import ModelStore
-from restore.recipe import Recipe, Step
+from restore.recipe import Recipe, Step, load_recipe
 from restore.restoration import Job, run_job
 from restore.stages import StageContext
+from tests.cli_material import restore
 
 SIZE = (96, 128)
 FRAMES = 12
@@ -198,3 +200,32 @@ def test_side_clips_do_not_change_the_result(tmp_path):
     run_job(job(tmp_path, "dust", "degrain", side_clips=None, overwrite=True))
     without, _ = planes_of(tmp_path / "out.mkv")
     assert np.array_equal(with_sides, without)
+
+
+def test_the_command_line_and_recipes_name_the_folder(tmp_path):
+    reel(tmp_path / "in.mkv", bits=8)
+    source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f"side_clips = {str(tmp_path / 'b')!r}\n" + '[[steps]]\nstage = "dust"\n')
+    asked = ("run", source, "-o", output, "--recipe", recipe)
+    done = restore(*asked, "--side-clips", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "out.dust.mask.mkv", "out.dust.residual.mkv",
+    ]  # fmt: skip
+    assert not (tmp_path / "b").exists()
+    refused = restore(*asked, "--overwrite", "--resume")
+    assert refused.returncode != 0
+    assert "chunk by chunk" in refused.stdout + refused.stderr
+
+
+def test_a_recipe_file_names_the_folder_without_changing_the_result(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text('[[steps]]\nstage = "dust"\n')
+    plain = load_recipe(path)
+    path.write_text('side_clips = "sides"\n[[steps]]\nstage = "dust"\n')
+    asked = load_recipe(path)
+    assert asked.side_clips == "sides"
+    assert asked.job_name() == plain.job_name()
+    assert make_job("in.mkv", "out.mkv", asked, {}).side_clips == "sides"
+    assert make_job("in.mkv", "out.mkv", asked, {"side_clips": "x"}).side_clips == "x"

@@ -83,6 +83,14 @@ Seed = Annotated[
     int | None,
     typer.Option(min=0, help="Changes every random choice.", rich_help_panel=_RECIPE),
 ]
+NoNetworks = Annotated[
+    bool,
+    typer.Option(
+        "--no-networks",
+        help="Drop every stage that needs weights; the size stays.",
+        rich_help_panel=_RECIPE,
+    ),
+]
 Range = Annotated[
     str | None,
     typer.Option(
@@ -122,6 +130,14 @@ Speed = Annotated[
     typer.Option(help="Encoder speed, such as medium or slow.", rich_help_panel=_OUTPUT),
 ]
 BitDepth = Annotated[int | None, typer.Option(help="Bits of a sample.", rich_help_panel=_OUTPUT)]
+SideClips = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write what each stage changed into this folder: masks, residuals and tables.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(
