@@ -6,25 +6,27 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 
 import torch
 
 from restore.engine.device import choose_device
 from restore.engine.layout import Layout, choose_layout
+from restore.engine.pixels import to_frame
 from restore.engine.run import pipeline_labels
 from restore.engine.settings import EngineSettings
 from restore.engine.stage import AnyStage, Stage, StreamStage, clock_after
 from restore.engine.varied import Variant, VariedStage, base_of
 from restore.errors import InvalidInput
-from restore.frames import ClipInfo, FieldOrder
+from restore.frames import ClipInfo, FieldOrder, Frame
 from restore.media.master import VideoSpec
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
 from restore.media.reader import ClipReader
-from restore.preflight import check_destination, check_frames, check_rate
+from restore.preflight import check_destination, check_frames, check_rate, expected_frames
 from restore.recipe import Recipe, Step
 from restore.stages import StageContext, build_stage
-from restore.time import Clock, FrameRange, format_rate, rescale
+from restore.time import Clock, FrameRange, format_rate
 
 __all__ = ["Job", "JobPlan", "StagePlan", "open_source", "plan_job"]
 
@@ -141,7 +143,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     check_rate(info, None if job.rate is None else format_rate(job.rate))
     delivery = _delivery(job, info)
     check_destination(job.source, job.destination, delivery)
-    frames = _expected_frames(info, job.range)
+    frames = expected_frames(info, job.range)
     check_frames(job.destination, delivery, frames, job.range)
     pipeline = _build(job)
     device = choose_device(job.settings.device)
@@ -203,7 +205,8 @@ def _source_clock(job: Job, info: ClipInfo, frames: int | None) -> Clock:
 def _build(job: Job) -> tuple[AnyStage | VariedStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
-    context = replace(job.context, job=job.settings.job, shared={})
+    picture = None if job.source == "-" else partial(_picture, job)
+    context = replace(job.context, job=job.settings.job, shared={}, picture=picture)
     stages = [
         _built(
             step,
@@ -220,6 +223,15 @@ def _build(job: Job) -> tuple[AnyStage | VariedStage, ...]:
         settings = {"scale": recipe.scale / reached}
         stages.append(build_stage("resize", settings, context))
     return tuple(stages)
+
+
+def _picture(job: Job, number: int) -> Frame:
+    """One frame of a job's source, upright, whatever part of it the job takes."""
+    only = FrameRange(number, number + 1)
+    with ClipReader(job.source, range=only, strict=job.strict, rate=job.rate) as reader:
+        for raw in reader:
+            return to_frame(raw, torch.device("cpu"), reader.info.rotation_deg)
+    raise InvalidInput(f"frame {number} of {job.source}", "a frame that the source has")
 
 
 def _built(
@@ -359,13 +371,3 @@ def _has_alpha(pixel_format: str) -> bool:
     return pixel_format.startswith(
         ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
     )
-
-
-def _expected_frames(info: ClipInfo, wanted: FrameRange) -> int | None:
-    total = info.decoded_frames or info.declared_frames
-    if total is None and info.duration and info.frame_rate:
-        total = rescale(1, info.duration, 1 / info.frame_rate)
-    if total is None:
-        return None if wanted.stop is None else wanted.stop - wanted.start
-    stop = total if wanted.stop is None else min(total, wanted.stop)
-    return max(0, stop - wanted.start)

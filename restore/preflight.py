@@ -8,9 +8,9 @@ from pathlib import Path
 from restore.errors import InvalidInput, OutputError
 from restore.frames import ClipInfo
 from restore.media.profiles import Delivery, is_printf_pattern
-from restore.time import FrameRange, format_rate
+from restore.time import FrameRange, format_rate, rescale
 
-__all__ = ["check_destination", "check_frames", "check_rate"]
+__all__ = ["check_destination", "check_frames", "check_rate", "expected_frames"]
 
 
 def check_destination(source: str, destination: str, delivery: Delivery) -> None:
@@ -87,3 +87,14 @@ def check_rate(info: ClipInfo, asked: str | None) -> None:
             f"a rate of {asked} for {info.source}, which has times of its own ({own} fps)",
             "a rate for image sequences only",
         )
+
+
+def expected_frames(info: ClipInfo, wanted: FrameRange) -> int | None:
+    """Frames of a range, by what the clip says of itself; None where it does not."""
+    total = info.decoded_frames or info.declared_frames
+    if total is None and info.duration and info.frame_rate:
+        total = rescale(1, info.duration, 1 / info.frame_rate)
+    if total is None:
+        return None if wanted.stop is None else wanted.stop - wanted.start
+    stop = total if wanted.stop is None else min(total, wanted.stop)
+    return max(0, stop - wanted.start)
