@@ -24,9 +24,10 @@ ALLOWED = {
     "motion": VOCABULARY,
     "analysis": VOCABULARY | {"motion"},
     "grain": VOCABULARY | {"motion"},
+    "interpolation": VOCABULARY | {"motion"},
     "registration": VOCABULARY | {"motion"},
     "stages": VOCABULARY
-    | {"engine", "models", "motion", "grain", "registration", "analysis", "media"},
+    | {"engine", "models", "motion", "interpolation", "grain", "registration", "analysis", "media"},
     "train": VOCABULARY | {"degrade", "models", "media", "motion"},
     "recipe": VOCABULARY | {"stages"},
     "preflight": VOCABULARY | {"media"},

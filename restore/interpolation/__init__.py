@@ -1,0 +1,1 @@
+"""Pictures between two frames, and when they are due."""
