@@ -20,8 +20,10 @@ from restore.engine.run import process
 from restore.engine.stage import Memory
 from restore.engine.varied import base_of
 from restore.errors import InvalidInput
+from restore.frames import ClipInfo
 from restore.jobs.partition import Chunk, halo_frames, memory_of, partition
 from restore.media.layout import choose_color, choose_format
+from restore.media.probe import probe
 from restore.media.profiles import is_printf_pattern
 from restore.plan import Job, JobPlan, open_source, plan_job
 from restore.time import FrameRange
@@ -168,7 +170,7 @@ def _with_shots(
         The job with its list of shots, the list, the texts that belong beside the result, and the
         number of frames in the source.
     """
-    total = planned.source.decoded_frames or planned.source.declared_frames
+    total = _frames(planned.source)
     stages = base_of(planned.pipeline)
     others = [stage for stage in stages if stage.spec.name != "shots"]
     at = next((n for n, stage in enumerate(stages) if stage.spec.name == "shots"), None)
@@ -187,6 +189,17 @@ def _with_shots(
     recipe = job.recipe.with_settings("shots", cuts=cuts)
     texts: Mapping[str, str] = getattr(stages[at], "sidecars", dict)()
     return replace(job, recipe=recipe), frozenset(cuts), dict(texts), total
+
+
+def _frames(source: ClipInfo) -> int | None:
+    """Frames of a source, as near as can be told; the last chunk takes what is left over.
+
+    What says neither its frames nor its length is read through once.
+    """
+    counted = source.decoded_frames or source.declared_frames
+    if counted is None and source.duration and source.frame_rate:
+        return max(1, round(source.duration * source.frame_rate))
+    return counted or probe(source.source, count_frames=True).decoded_frames
 
 
 def _body(

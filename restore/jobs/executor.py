@@ -51,27 +51,25 @@ class LocalProcesses:
     Args:
         storage: the folder that they share with the journal.
         devices: one process each; a device may be named twice.
+        program: module that a worker runs.
     """
 
-    def __init__(self, storage: Storage, devices: Sequence[str]) -> None:
+    def __init__(
+        self, storage: Storage, devices: Sequence[str], program: str = "restore.jobs.worker"
+    ) -> None:
         self._storage = storage
         self._devices = tuple(devices)
+        self._program = program
 
     def workers(self, job: str) -> list[_Process]:
         """Start one process for each device."""
-        return [_Process(self._storage, job, device) for device in self._devices]
+        command = [sys.executable, "-m", self._program, str(self._storage.root), job]
+        return [_Process([*command, device]) for device in self._devices]
 
 
 class _Process:
-    def __init__(self, storage: Storage, job: str, device: str) -> None:
-        self._command = [
-            sys.executable,
-            "-m",
-            "restore.jobs.worker",
-            str(storage.root),
-            job,
-            device,
-        ]
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
         self._begin()
 
     def _begin(self) -> None:
@@ -86,9 +84,10 @@ class _Process:
             # torch must know before it is loaded that waiting threads shall sleep.
             env={**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")},
         )
-        threading.Thread(
+        self._ear = threading.Thread(
             target=self._listen, args=(self._child, self._answers), daemon=True, name="worker"
-        ).start()
+        )
+        self._ear.start()
 
     @staticmethod
     def _listen(
@@ -103,6 +102,7 @@ class _Process:
     def ask(self, request: dict[str, Any]) -> None:
         """Send a request, to a new process where the one before was lost."""
         if self._child.poll() is not None:
+            self.stop()
             self._begin()
         assert self._child.stdin is not None  # noqa: S101 - asked for above
         with contextlib.suppress(BrokenPipeError):  # told by the next answer
@@ -116,7 +116,9 @@ class _Process:
         except queue.Empty:
             return None
         if found is None:
-            raise WorkerLost(f"a worker process ended by {_how(self._child.wait())}")
+            how = _how(self._child.wait())
+            self.stop()
+            raise WorkerLost(f"a worker process ended by {how}")
         if found["kind"] == "error":
             kind = getattr(errors, found["type"], RestoreError)
             raise kind(found["came"], found["expected"], found["fix"])
@@ -126,6 +128,7 @@ class _Process:
         """Kill the process and wait for it."""
         self._child.kill()
         self._child.wait()
+        self._ear.join()
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):

@@ -81,5 +81,5 @@ def order_from_json(text: str) -> Job:
         strict=order.strict,
         overwrite=order.overwrite,
         rate=None if order.rate is None else Fraction(order.rate),
-        context=StageContext(quality=recipe.quality),
+        context=StageContext(quality=recipe.quality, look=recipe.look),
     )
