@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -15,6 +15,7 @@ from restore.validation import refusal
 
 if TYPE_CHECKING:
     from restore.engine.stage import AnyStage
+    from restore.frames import Frame
 
 __all__ = ["STAGES", "StageContext", "build_stage", "check_settings", "stage_class"]
 
@@ -24,6 +25,7 @@ STAGES: Mapping[str, str] = {
     "deflicker": "restore.stages.deflicker:Deflicker",
     "degrain": "restore.stages.degrain:Degrain",
     "dust": "restore.stages.dust:Dust",
+    "fade": "restore.stages.fade:Fade",
     "fields": "restore.stages.fields:Fields",
     "grain_learn": "restore.stages.grain_learn:GrainLearn",
     "regrain": "restore.stages.regrain:Regrain",
@@ -41,16 +43,21 @@ class StageContext:
 
     Attributes:
         store: where model weights are.
-        quality: which model a role gets where none is named: ``fast`` or ``best``.
+        quality: which model a role gets where none is named: ``fast``, ``good`` or ``best``.
+        look: which of the networks that ship for upscaling: ``faithful`` or ``vivid``.
         job: the job's name, for seeds of stages that work on the stream and get none.
         shared: what a stage finds out and a later stage of the same job goes by, by name; new for
             every job.
+        picture: reads one frame of the source by its number, before any stage; None where the
+            source can be read once only.
     """
 
     store: ModelStore = field(default_factory=ModelStore)
     quality: str = "fast"
     job: str = ""
     shared: dict[str, object] = field(default_factory=dict)
+    look: str = "faithful"
+    picture: Callable[[int], Frame] | None = None
 
 
 class StageClass(Protocol):
