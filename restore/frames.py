@@ -129,6 +129,11 @@ class FieldOrder(Enum):
     TFF = "tff"
     BFF = "bff"
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether a frame is declared to hold two fields."""
+        return self in (FieldOrder.TFF, FieldOrder.BFF)
+
 
 @dataclass(frozen=True)
 class StreamInfo:
@@ -249,6 +254,7 @@ class RawFrame:
         color: colour of the samples, with nothing unspecified.
         index: frame number in the source, from 0.
         duration: in ``time_base`` units; None where unknown.
+        woven: declared as two fields in turn, so that 4:2:0 chroma is sited in each of them.
     """
 
     planes: tuple[npt.NDArray[np.generic], ...]
@@ -260,6 +266,7 @@ class RawFrame:
     color: ColorSpec
     index: int
     duration: int | None = None
+    woven: bool = False
 
     def __post_init__(self) -> None:
         if len(self.planes) != self.format.planes:
@@ -296,6 +303,8 @@ class Frame:
         is_gray: the source frame is black and white, and what is written of it shall be too.
         duration: in ``time_base`` units; None where unknown.
         synthetic: made up between frames of the source; a repeat of a frame is not.
+        woven: its lines are still those of two fields in turn, as the file declared; chroma goes
+            back into 4:2:0 field by field then.
     """
 
     data: Tensor
@@ -308,6 +317,7 @@ class Frame:
     shot: int = 0
     is_gray: bool = False
     synthetic: bool = False
+    woven: bool = False
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.data.shape[0] != 3:

@@ -7,7 +7,10 @@ Daubechies, Feauveau, "Biorthogonal bases of compactly supported wavelets", 1992
 - co-sited samples: linear interpolation up, LeGall 5/3 analysis down, written as its lifting steps
   (Le Gall and Tabatabai, 1988; Sweldens, 1996), which stay exact at the borders;
 - samples half-way between two: the (1, 3, 3, 1)/4 kernel up, and down the mean of two followed by
-  the inverse of (1, 6, 1)/8, the smoothing that up and mean together make.
+  the inverse of (1, 6, 1)/8, the smoothing that up and mean together make;
+- samples of one field, a quarter of the way from one of its lines to the next (ITU-T H.264, figures
+  6-2 and 6-3: interlaced 4:2:0 is sited in each field, 1/4 in the top one, 3/4 in the bottom one):
+  linear interpolation up, and down (3, 1)/4 followed by the inverse of (3, 26, 3)/32.
 """
 
 from __future__ import annotations
@@ -21,14 +24,21 @@ from restore.color import ChromaSite
 
 __all__ = ["downsample", "upsample"]
 
-# (1, 6, 1)/8 has the inverse g * r^|n| with r = -(3 - 2 sqrt 2): 8 taps a side leave less than
-# 1e-6, a twentieth of a code value at 16 bit.
-_POLE = -(3 - 2 * math.sqrt(2))
 _SIDE_TAPS = 8
-_TAPS = tuple(
-    _POLE**n / (1 + 2 * sum(_POLE**m for m in range(1, _SIDE_TAPS + 1)))
-    for n in range(_SIDE_TAPS + 1)
-)
+
+
+def _inverse(pole: float) -> tuple[float, ...]:
+    """Middle and one side of ``g * pole^|n|``, which undoes a smoothing by (1, a, 1) / (a + 2).
+
+    ``pole`` is the root of ``r^2 + a r + 1`` within the unit circle. 8 taps a side leave less than
+    1e-6, a twentieth of a code value at 16 bit.
+    """
+    whole = 1 + 2 * sum(pole**n for n in range(1, _SIDE_TAPS + 1))
+    return tuple(pole**n / whole for n in range(_SIDE_TAPS + 1))
+
+
+_HALF = _inverse(-(3 - 2 * math.sqrt(2)))  # of (1, 6, 1)
+_QUARTER = _inverse((math.sqrt(160) - 13) / 3)  # of (3, 26, 3)
 
 
 def _part(plane: Tensor, axis: int, start: int, stop: int | None = None, step: int = 1) -> Tensor:
@@ -81,10 +91,26 @@ def _down_cosited(full: Tensor, axis: int) -> Tensor:
 
 def _down_centred(full: Tensor, axis: int) -> Tensor:
     mean = (_part(full, axis, 0, None, 2) + _part(full, axis, 1, None, 2)) / 2
+    return _sharpened(mean, axis, _HALF)
+
+
+def _up_quarter(chroma: Tensor, axis: int) -> Tensor:
+    before, following = _shifted(chroma, axis, -1), _shifted(chroma, axis, 1)
+    return _interleaved(
+        torch.lerp(chroma, before, 0.125), torch.lerp(chroma, following, 0.375), axis
+    )
+
+
+def _down_quarter(full: Tensor, axis: int) -> Tensor:
+    mean = torch.lerp(_part(full, axis, 0, None, 2), _part(full, axis, 1, None, 2), 0.25)
+    return _sharpened(mean, axis, _QUARTER)
+
+
+def _sharpened(mean: Tensor, axis: int, taps: tuple[float, ...]) -> Tensor:
     length = mean.shape[axis]
     wide = _mirrored(mean, axis, _SIDE_TAPS)
-    result = mean * _TAPS[0]
-    for n, tap in enumerate(_TAPS[1:], 1):
+    result = mean * taps[0]
+    for n, tap in enumerate(taps[1:], 1):
         result.add_(wide.narrow(axis, _SIDE_TAPS - n, length), alpha=tap)
         result.add_(wide.narrow(axis, _SIDE_TAPS + n, length), alpha=tap)
     return result
@@ -116,8 +142,35 @@ def _is_bottom(site: ChromaSite) -> bool:
     return site in (ChromaSite.BOTTOM, ChromaSite.BOTTOMLEFT)
 
 
+def _by_field(planes: Tensor, site: ChromaSite, *, up: bool) -> Tensor:
+    """Rows of interlaced 4:2:0 doubled or halved, each field for itself."""
+    fields = []
+    for first in (0, 1):
+        rows = _part(planes, -2, first, None, 2)
+        flip = _is_bottom(site) or (first == 1 and not site.is_top)
+        rows = rows.flip(-2) if flip else rows
+        if site.is_top or _is_bottom(site):
+            rows = _up_cosited(rows, -2) if up else _down_cosited(rows, -2)
+        else:
+            rows = _up_quarter(rows, -2) if up else _down_quarter(rows, -2)
+        fields.append(rows.flip(-2) if flip else rows)
+    return _interleaved(fields[0], fields[1], -2)
+
+
+def _is_by_field(height_px: int, log2_h: int, woven: bool) -> bool:
+    # A field with an odd number of lines shares its last chroma line with nobody.
+    return woven and log2_h == 1 and height_px % 4 == 0
+
+
 def upsample(
-    chroma: Tensor, height_px: int, width_px: int, log2_h: int, log2_w: int, site: ChromaSite
+    chroma: Tensor,
+    height_px: int,
+    width_px: int,
+    log2_h: int,
+    log2_w: int,
+    site: ChromaSite,
+    *,
+    woven: bool = False,
 ) -> Tensor:
     """Bring chroma planes to full size.
 
@@ -128,12 +181,16 @@ def upsample(
         log2_h: vertical subsampling as a power of two.
         log2_w: horizontal subsampling as a power of two.
         site: where the samples sit.
+        woven: the lines are those of two fields in turn, each with chroma of its own. Counts where
+            the height is a multiple of 4 and halved by the subsampling.
 
     Returns:
         ``[..., height_px, width_px]`` of the same dtype.
     """
     if log2_w:
         chroma = _up_axis(chroma, -1, width_px, log2_w, cosited=site.is_left)
+    if _is_by_field(height_px, log2_h, woven):
+        return _by_field(chroma, site, up=True)
     if log2_h:
         flip = _is_bottom(site) and height_px % (1 << log2_h) == 0
         rows = chroma.flip(-2) if flip else chroma
@@ -142,7 +199,9 @@ def upsample(
     return chroma
 
 
-def downsample(full: Tensor, log2_h: int, log2_w: int, site: ChromaSite) -> Tensor:
+def downsample(
+    full: Tensor, log2_h: int, log2_w: int, site: ChromaSite, *, woven: bool = False
+) -> Tensor:
     """Bring full-size chroma to its subsampled grid; the exact inverse of :func:`upsample`.
 
     Args:
@@ -150,11 +209,14 @@ def downsample(full: Tensor, log2_h: int, log2_w: int, site: ChromaSite) -> Tens
         log2_h: vertical subsampling as a power of two.
         log2_w: horizontal subsampling as a power of two.
         site: where the samples shall sit.
+        woven: as for :func:`upsample`.
 
     Returns:
         ``[..., ceil(h / 2**log2_h), ceil(w / 2**log2_w)]`` of the same dtype.
     """
-    if log2_h:
+    if _is_by_field(full.shape[-2], log2_h, woven):
+        full = _by_field(full, site, up=False)
+    elif log2_h:
         flip = _is_bottom(site) and full.shape[-2] % (1 << log2_h) == 0
         rows = full.flip(-2) if flip else full
         rows = _down_axis(rows, -2, log2_h, cosited=site.is_top or flip)

@@ -46,7 +46,13 @@ def to_frame(raw: RawFrame, device: torch.device, rotation_deg: int = 0) -> Fram
         luma = _normalised(planes[0], fmt, spec.range, is_chroma=False)
         pair = _normalised(torch.stack(planes[1:3]), fmt, spec.range, is_chroma=True)
         pair = chroma_filters.upsample(
-            pair, raw.height_px, raw.width_px, fmt.log2_h, fmt.log2_w, spec.chroma_site
+            pair,
+            raw.height_px,
+            raw.width_px,
+            fmt.log2_h,
+            fmt.log2_w,
+            spec.chroma_site,
+            woven=raw.woven,
         )
         data = _mix(_to_rgb_matrix(spec.matrix), torch.cat([luma.unsqueeze(0), pair]))
     else:
@@ -63,6 +69,7 @@ def to_frame(raw: RawFrame, device: torch.device, rotation_deg: int = 0) -> Fram
         alpha=None if alpha is None else turned_upright(alpha, rotation_deg),
         duration=raw.duration,
         is_gray=fmt.kind == "gray" or _has_no_color(raw),
+        woven=raw.woven and rotation_deg % 180 == 0,
     )
 
 
@@ -86,7 +93,9 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     height, width = data.shape[-2:]
     if fmt.kind == "yuv":
         mixed = _mix(_to_yuv_matrix(spec.matrix), data)
-        pair = chroma_filters.downsample(mixed[1:], fmt.log2_h, fmt.log2_w, spec.chroma_site)
+        pair = chroma_filters.downsample(
+            mixed[1:], fmt.log2_h, fmt.log2_w, spec.chroma_site, woven=frame.woven
+        )
         planes = [
             _quantised(mixed[0], fmt, spec.range, is_chroma=False, number=0),
             _quantised(pair[0], fmt, spec.range, is_chroma=True, number=1),
@@ -115,6 +124,7 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
         color=spec,
         index=frame.index,
         duration=frame.duration,
+        woven=frame.woven,
     )
 
 

@@ -178,6 +178,7 @@ class ChildFeed:
             color=self.info.resolved_color,
             index=self._next - 1,
             duration=None if duration is None else int(duration),
+            woven=self.info.field_order.has_fields,
         )
 
     def close(self) -> None:

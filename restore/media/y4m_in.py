@@ -262,6 +262,7 @@ class Y4mStream:
                 color=info.resolved_color,
                 index=index,
                 duration=1,
+                woven=info.field_order.has_fields,
             )
             index += 1
 

@@ -46,8 +46,9 @@ class Fields:
     each field (``rate = "field"``, twice the frames) or for each frame, by motion-compensated
     interpolation (``method = "motion"``) or by libavfilter's bwdif.
 
-    Frames come with chroma brought up as if they were progressive. Of 4:2:0 material the chroma of
-    the two fields is therefore mixed a little where something moves; luma is exact.
+    The chroma of 4:2:0 material was brought up field by field where the file declares fields. Of
+    interlaced pictures that are declared as progressive, or not at all, the two fields' chroma is
+    mixed a little where something moves; luma is exact.
     """
 
     class Settings(BaseModel):
@@ -163,7 +164,7 @@ class Fields:
                 row = 1 if item.scan is Scan.TELECINE_TFF else 0
                 data = data.clone()
                 data[:, row::2] = item.before.data[:, row::2]
-            yield clock.place(replace(item.frame, data=data))
+            yield clock.place(replace(item.frame, data=data, woven=False))
 
     def _by_motion(self, run: Iterator[_Judged], *, top_first: bool) -> Iterator[Frame]:
         owners: deque[tuple[Frame, int]] = deque()
@@ -202,7 +203,7 @@ class Fields:
     def _timed(self, frame: Frame, picture: torch.Tensor, number: int) -> Frame:
         """A field's picture at its field's time."""
         if not self._both:
-            return replace(frame, data=picture)
+            return replace(frame, data=picture, woven=False)
         length = frame.duration or round(1 / _RATES[0] / frame.time_base)
         return replace(
             frame,
@@ -210,6 +211,7 @@ class Fields:
             pts=2 * frame.pts + number * length,
             time_base=frame.time_base / 2,
             duration=length,
+            woven=False,
         )
 
 
