@@ -8,6 +8,7 @@ import typer
 
 from restore import __version__
 from restore.commands.demo import demo_command
+from restore.commands.diff import diff_command
 from restore.commands.models import models_app
 from restore.commands.presets import presets_command, stages_command
 from restore.commands.probe import probe_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("run", no_args_is_help=True)(run_command)
 app.command("probe", no_args_is_help=True)(probe_command)
+app.command("diff", no_args_is_help=True)(diff_command)
 app.add_typer(models_app, name="models")
 app.command("presets")(presets_command)
 app.command("stages")(stages_command)

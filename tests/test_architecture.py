@@ -32,6 +32,7 @@ ALLOWED = {
     "recipe": VOCABULARY | {"stages"},
     "preflight": VOCABULARY | {"media"},
     "plan": VOCABULARY | {"preflight", "recipe", "stages", "engine", "media"},
+    "comparison": VOCABULARY | {"engine", "media", "degrade"},
     "sides": VOCABULARY | {"plan", "engine", "media"},
     "restoration": VOCABULARY | {"sides", "plan", "recipe", "stages", "engine", "media"},
     "jobs": VOCABULARY | {"engine", "media", "plan", "recipe", "restoration", "stages"},
