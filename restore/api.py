@@ -1,4 +1,4 @@
-"""The project as two functions: do a job, describe a clip."""
+"""The project as three functions: do a job, describe a clip, find out what it needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from restore.recipe import Recipe, load_preset
 from restore.time import FrameRange, parse_range, parse_rate
 
 if TYPE_CHECKING:
+    from restore.assessment import Analysis
     from restore.frames import ClipInfo
     from restore.models.store import ModelStore
     from restore.restoration import Job, JobReport
 
-__all__ = ["RunOptions", "make_job", "probe", "run"]
+__all__ = ["AUTO", "RunOptions", "analyse", "auto_analysis", "make_job", "probe", "run"]
+
+#: The preset that is made for each clip from what :func:`analyse` finds.
+AUTO = "auto"
 
 
 class RunOptions(TypedDict, total=False):
@@ -71,6 +75,36 @@ def probe(source: str | PathLike[str], *, count_frames: bool = False) -> ClipInf
     from restore.media.probe import probe as look
 
     return look(fspath(source), count_frames=count_frames)
+
+
+def analyse(
+    source: str | PathLike[str],
+    *,
+    range: str | FrameRange | None = None,
+    rate: str | int | Fraction | None = None,
+    on_frame: Callable[[int, int | None], None] | None = None,
+) -> Analysis:
+    """Measure a reel shot by shot, and say which settings follow and why.
+
+    Args:
+        source: a file, an image, a folder of images or a printf pattern.
+        range: frames ``START:STOP`` or timecodes; all where None.
+        rate: frame rate of an image sequence.
+        on_frame: called after each frame with frames read and frames expected.
+
+    Raises:
+        InvalidInput, MediaError: it cannot be read, and why.
+    """
+    from restore.assessment import analyse_clip
+
+    text = fspath(source)
+    speed = None if rate is None else parse_rate(rate)
+    return analyse_clip(text, rate=speed, range=_range(range, text, speed), on_frame=on_frame)
+
+
+def auto_analysis(source: str | PathLike[str], options: RunOptions) -> Analysis:
+    """What the preset ``auto`` goes by: the analysis of the frames that a job takes."""
+    return analyse(source, range=options.get("range"), rate=options.get("rate"))
 
 
 def make_job(
@@ -159,7 +193,7 @@ def run(
         source: file, image, folder, printf pattern, or ``-`` for YUV4MPEG2 on standard input.
         destination: file, folder, printf pattern, or ``-`` for YUV4MPEG2 on standard output. It has
             its name only once it is complete.
-        preset: name of a preset, or a recipe.
+        preset: name of a preset, ``auto`` for what :func:`analyse` proposes, or a recipe.
         on_progress: called after each frame, from another thread.
         cancel: stops the job.
         options: what departs from the preset, see :class:`RunOptions`.
@@ -172,6 +206,9 @@ def run(
     """
     from restore.restoration import run_job
 
-    recipe = load_preset(preset) if isinstance(preset, str) else preset
+    if preset == AUTO:
+        recipe = auto_analysis(source, options).proposal.recipe
+    else:
+        recipe = load_preset(preset) if isinstance(preset, str) else preset
     job = make_job(source, destination, recipe, options)
     return run_job(job, on_progress=on_progress, cancel=cancel)

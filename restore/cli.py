@@ -1,4 +1,4 @@
-"""The command line: ``restore run | probe | models | presets | stages | demo | version``."""
+"""The command line: ``restore run | analyse | probe | models | presets | stages | demo``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from restore import __version__
+from restore.commands.analyse import analyse_command
 from restore.commands.demo import demo_command
 from restore.commands.diff import diff_command
 from restore.commands.models import models_app
 from restore.commands.presets import presets_command, stages_command
 from restore.commands.probe import probe_command
 from restore.commands.run import run_command
+from restore.commands.serve import serve_command
 from restore.commands.version import version_command
 from restore.console.guard import Guarded
 from restore.hostenv import set_passive_waiting
@@ -28,12 +30,14 @@ app = typer.Typer(
     help="Restore film: de-artifact, upscale and deliver clips with colour, timing and sound kept.",
 )
 app.command("run", no_args_is_help=True)(run_command)
+app.command("analyse", no_args_is_help=True)(analyse_command)
 app.command("probe", no_args_is_help=True)(probe_command)
 app.command("diff", no_args_is_help=True)(diff_command)
 app.add_typer(models_app, name="models")
 app.command("presets")(presets_command)
 app.command("stages")(stages_command)
 app.command("demo")(demo_command)
+app.command("serve")(serve_command)
 app.command("version")(version_command)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from rich.console import Console
 
-from restore.api import RunOptions, make_job
+from restore.api import AUTO, RunOptions, auto_analysis, make_job
 from restore.batch import BatchItem, expand_inputs, number_outputs
 from restore.console.human import HumanTeller
 from restore.console.interrupt import interruptible
@@ -79,8 +79,12 @@ def _work(request: Request, teller: Teller, cancel: CancelToken) -> int:
         options = request.options
         if request.memory is not None:
             options = {**options, "memory_bytes": parse_bytes(request.memory)}
-        recipe = load_recipe(request.recipe) if request.recipe else load_preset(request.preset)
-        items, is_batch, notes = _items(request, adapted(recipe, _overrides(options)))
+        recipe = load_recipe(request.recipe) if request.recipe else None
+        if recipe is None and request.preset != AUTO:
+            recipe = load_preset(request.preset)
+        # What is proposed for a clip says nothing of its delivery.
+        known = recipe or load_preset("default")
+        items, is_batch, notes = _items(request, adapted(known, _overrides(options)))
     except RestoreError as error:
         failure = Failure(" ".join(request.inputs), error)
         teller.failed(failure)
@@ -97,7 +101,7 @@ def _overrides(options: RunOptions) -> Overrides:
 
 def _through(
     request: Request,
-    recipe: Recipe,
+    recipe: Recipe | None,
     options: RunOptions,
     items: tuple[BatchItem, ...],
     teller: Teller,
@@ -133,7 +137,7 @@ def _through(
 
 def _one(
     request: Request,
-    recipe: Recipe,
+    recipe: Recipe | None,
     options: RunOptions,
     item: BatchItem,
     teller: Teller,
@@ -142,6 +146,11 @@ def _one(
     from restore.restoration import plan_job, run_job
 
     cancel.check()
+    if recipe is None:
+        analysis = auto_analysis(item.source, options)
+        teller.analysis(analysis, dry_run=request.dry_run)
+        recipe = analysis.proposal.recipe
+        cancel.check()
     plan = plan_job(
         make_job(item.source, item.destination, recipe, options), measure=request.dry_run
     )

@@ -9,6 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
+from restore.console.findings import analysis_tables
 from restore.console.guard import explain_bug, explain_error, named
 from restore.console.tables import plan_tables, stage_times, summary_line
 from restore.console.teller import Failure, Outcome
@@ -16,6 +17,7 @@ from restore.console.words import bytes_text, duration_text
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
+    from restore.assessment import Analysis
     from restore.batch import BatchItem
     from restore.engine.settings import Progress
     from restore.restoration import JobPlan, JobReport
@@ -60,6 +62,23 @@ class HumanTeller:
             if self._errors.is_terminal:
                 self._start_bar(plan.frames)
         for note in plan.notes:
+            self.warning(note)
+
+    def analysis(self, analysis: Analysis, *, dry_run: bool) -> None:
+        """In full, with the recipe as a file, for a dry run; else a line for each stage."""
+        if dry_run:
+            for part in analysis_tables(analysis):
+                self._results.print(part)
+            self._results.print(Text(analysis.recipe_toml()))
+            return
+        proposal = analysis.proposal
+        self._errors.print(Text(f"analysed: {analysis.read}"))
+        for step in proposal.recipe.steps:
+            self._errors.print(Text(f"  {step.stage}: {proposal.why[step.stage]}"))
+        if proposal.recipe.shots:
+            count = len(proposal.recipe.shots)
+            self._errors.print(Text(f"  otherwise in {count} stretches of the reel"))
+        for note in analysis.notes:
             self.warning(note)
 
     def _start_bar(self, frames: int | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from restore.console.teller import Failure, Outcome
 
 if TYPE_CHECKING:
+    from restore.assessment import Analysis
     from restore.batch import BatchItem
     from restore.engine.settings import Progress
     from restore.frames import ClipInfo
@@ -105,6 +106,10 @@ class JsonTeller:
         self._tell("plan", {**plan_record(plan), "dry_run": dry_run})
         for note in plan.notes:
             self.warning(note)
+
+    def analysis(self, analysis: Analysis, *, dry_run: bool) -> None:
+        """``analysis``: what was found, and the recipe with its reasons."""
+        self._tell("analysis", {**analysis.to_dict(), "dry_run": dry_run})
 
     def progress(self, progress: Progress) -> None:
         """``progress``, at most a few a second, and always the last expected frame."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
+    from restore.assessment import Analysis
     from restore.batch import BatchItem
     from restore.engine.settings import Progress
     from restore.restoration import JobPlan, JobReport
@@ -61,6 +62,9 @@ class Teller(Protocol):
 
     def plan(self, plan: JobPlan, *, dry_run: bool) -> None:
         """A job is planned."""
+
+    def analysis(self, analysis: Analysis, *, dry_run: bool) -> None:
+        """An input was analysed; the recipe that follows is the one that is run."""
 
     def progress(self, progress: Progress) -> None:
         """A frame is done; called from another thread."""

@@ -1,0 +1,1 @@
+"""What a reel is like: measured of its frames in one pass, said in plain words."""
