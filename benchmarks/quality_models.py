@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from safetensors.torch import load_file
 from spandrel import ImageModelDescriptor, ModelLoader
 
 from restore.degrade.resize import resize
+from restore.models.catalog import default_catalog
+from restore.models.load import load_model
+from restore.models.store import ModelStore
 
 __all__ = ["Row", "milliseconds", "rows_1x", "rows_4x"]
 
 Picture = NDArray[np.uint8]
-WEIGHTS = Path(__file__).parents[1] / "restore" / "models" / "weights"
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,7 @@ def _resampled(kernel: str) -> Row:
     return Row(kernel, run)
 
 
-def _network(name: str, state: dict[str, torch.Tensor]) -> Row:
-    """A convolutional network at one resolution, as all of these are until their last step."""
-    loaded = ModelLoader().load_from_state_dict(state)
-    if not isinstance(loaded, ImageModelDescriptor):
-        raise TypeError(f"{name} takes more than one picture")
-    net = loaded.model.eval()
-
+def _runner(net: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Picture], Picture]:
     def run(low: Picture) -> Picture:
         planes = torch.from_numpy(np.ascontiguousarray(low.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
@@ -62,13 +59,38 @@ def _network(name: str, state: dict[str, torch.Tensor]) -> Row:
         high = (out.clamp(0, 1) * 255.0).round().byte().numpy()
         return np.ascontiguousarray(high.transpose(1, 2, 0))
 
+    return run
+
+
+def _network(name: str, state: dict[str, torch.Tensor]) -> Row:
+    """A convolutional network at one resolution, as all of these are until their last step."""
+    loaded = ModelLoader().load_from_state_dict(state)
+    if not isinstance(loaded, ImageModelDescriptor):
+        raise TypeError(f"{name} takes more than one picture")
+    net = loaded.model.eval()
     layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
     return Row(
         name,
-        run,
+        _runner(net),
         sum(p.numel() for p in net.parameters()),
         sum(2 * layer.weight.numel() for layer in layers),
     )
+
+
+def _shipped(role: str) -> list[Row]:
+    """The single-frame models that ship, in the catalogue's order."""
+    entries = [e for e in default_catalog() if e.embedded and e.role == role]
+    return [
+        _network(e.name, load_file(e.embedded_path)) for e in entries if e.architecture == "Compact"
+    ]
+
+
+def _imported(path: Path, name: str) -> Row:
+    """A published network that the store has to convert before it can be loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = ModelStore(Path(folder))
+        model = load_model(store.import_file(path).name, store=store)
+        return Row(name, _runner(model), model.parameters, round(model.flops_per_px))
 
 
 def _mixed(
@@ -80,7 +102,7 @@ def _mixed(
 def rows_4x(assets: Path | None) -> list[Row]:
     """Every 4x way there is on this machine."""
     rows = [_resampled("bicubic"), _resampled("lanczos3")]
-    rows += [_network(p.stem, load_file(p)) for p in sorted(WEIGHTS.glob("restore-4x*"))]
+    rows += _shipped("upscale")
     if assets is not None:
         folder = assets / "models"
         plain = load_file(folder / "realesr-general-x4v3.safetensors")
@@ -91,13 +113,13 @@ def rows_4x(assets: Path | None) -> list[Row]:
         rows.append(
             _network("4xLSDIRCompactC3", load_file(folder / "4xLSDIRCompactC3.safetensors"))
         )
+        rows.append(_imported(folder / "4xSPANkendata_fp32.onnx", "4xSPANkendata"))
     return rows
 
 
 def rows_1x() -> list[Row]:
     """Every 1x way: the input itself, and our models."""
-    found = sorted(WEIGHTS.glob("restore-1x*"))
-    return [Row("input", lambda low: low)] + [_network(p.stem, load_file(p)) for p in found]
+    return [Row("input", lambda low: low), *_shipped("deartifact")]
 
 
 def milliseconds(row: Row, size_px: tuple[int, int]) -> float:

@@ -30,7 +30,7 @@ AUTO = "auto"
 class RunOptions(TypedDict, total=False):
     """Everything that may be said of a job beside source, destination and recipe.
 
-    The first eleven depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
+    The first twelve depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
     ``precision``, ``tile_px``, ``batch`` and ``memory_bytes`` are the engine's, see
     :class:`restore.engine.settings.EngineSettings`; the rest belongs to the clip, see
     :class:`restore.restoration.Job`. ``range`` may be text: frames ``START:STOP`` or timecodes.
@@ -47,6 +47,7 @@ class RunOptions(TypedDict, total=False):
     bit_depth: int | None
     seed: int | None
     no_networks: bool
+    look: str | None
     device: str
     precision: str
     tile_px: int | None
@@ -142,7 +143,7 @@ def make_job(
     rate = options.get("rate")
     text = fspath(source)
     speed = None if rate is None else parse_rate(rate)
-    context = StageContext(quality=recipe.quality)
+    context = StageContext(quality=recipe.quality, look=recipe.look)
     sides = options.get("side_clips")
     return Job(
         source=text,

@@ -28,7 +28,8 @@ class Overrides:
         model: network of the upscale stage.
         deartifact_model: network of the de-artifact stage; ``none`` drops the stage.
         denoise_strength: 0..1, for realesr-general-x4v3, which is taken where no model is named.
-        quality: ``fast`` or ``best``.
+        quality: ``fast``, ``good`` or ``best``.
+        look: ``faithful`` or ``vivid``, of the network that ships for upscaling.
         codec: delivery profile; another than the recipe's starts from that profile's defaults.
         crf: constant rate factor.
         speed: encoder speed.
@@ -48,6 +49,7 @@ class Overrides:
     bit_depth: int | None = None
     seed: int | None = None
     no_networks: bool = False
+    look: str | None = None
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -61,11 +63,14 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
     Raises:
         InvalidInput: a value out of range, or a setting for a stage that is not there.
     """
+    if _drops_upscale(wanted):
+        recipe = replace(recipe, look="faithful")  # the recipe's own look goes with its stage
     if wanted.no_networks:
         recipe = _without_networks(recipe, wanted)
     recipe = _with_scale(recipe, wanted.scale)
     recipe = _with_deartifact(recipe, wanted.deartifact_model)
     recipe = _with_upscale(recipe, wanted)
+    recipe = _with_look(recipe, wanted)
     if wanted.quality is not None:
         if wanted.quality not in QUALITIES:
             raise InvalidInput(f"quality {wanted.quality!r}", f"one of {', '.join(QUALITIES)}")
@@ -109,6 +114,22 @@ def _with_scale(recipe: Recipe, wanted: str | int | float | Fraction | None) -> 
     elif not _has(recipe, "upscale"):
         recipe = replace(recipe, steps=(*recipe.steps, Step("upscale")))
     return replace(recipe, scale=scale)
+
+
+def _drops_upscale(wanted: Overrides) -> bool:
+    smaller = wanted.scale is not None and parse_scale(str(wanted.scale)) <= 1
+    return wanted.no_networks or smaller
+
+
+def _with_look(recipe: Recipe, wanted: Overrides) -> Recipe:
+    if wanted.look is None:
+        return recipe
+    if wanted.model is not None:
+        raise InvalidInput(
+            f"look {wanted.look!r} and model {wanted.model!r}",
+            "one of the two, since a named model has a look of its own",
+        )
+    return replace(recipe, look=wanted.look)
 
 
 def _with_deartifact(recipe: Recipe, model: str | None) -> Recipe:

@@ -21,6 +21,7 @@ from restore.time import FrameRange
 from restore.validation import refusal
 
 __all__ = [
+    "LOOKS",
     "QUALITIES",
     "Recipe",
     "ShotSettings",
@@ -30,9 +31,11 @@ __all__ = [
     "parse_scale",
     "preset_names",
     "recipe_from_canonical",
+    "recipe_from_toml",
 ]
 
-QUALITIES = ("fast", "best")
+QUALITIES = ("fast", "good", "best")
+LOOKS = ("faithful", "vivid")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Recipe:
         description: one line.
         steps: stages in order.
         scale: output size over input size; None leaves it to the stages.
-        quality: which models roles get: ``fast`` or ``best``.
+        quality: which models roles get: ``fast``, ``good`` or ``best``.
+        look: of the upscaling network that ships: ``faithful`` or ``vivid``.
         delivery: settings of the delivery, by the fields of ``restore.media.profiles.Delivery``;
             without a profile the output's name decides.
         seed: changes every random choice.
@@ -83,8 +87,17 @@ class Recipe:
     seed: int = 0
     shots: tuple[ShotSettings, ...] = ()
     side_clips: str | None = None
+    look: str = "faithful"
 
     def __post_init__(self) -> None:
+        if self.look not in LOOKS:
+            raise InvalidInput(f"look {self.look!r}", f"one of {', '.join(LOOKS)}")
+        if self.look != "faithful" and all(step.stage != "upscale" for step in self.steps):
+            raise InvalidInput(
+                f"look {self.look!r} for recipe {self.name!r}, which does not upscale",
+                "a recipe with the stage upscale, since the look is that stage's network's",
+                "Add --scale 4, or leave the look out.",
+            )
         for one, other in pairwise(self.shots):
             if one.span.stop is None or other.span.start < one.span.stop:
                 raise InvalidInput(
@@ -126,6 +139,8 @@ class Recipe:
                 }
                 for shot in self.shots
             ]
+        if self.look != "faithful":
+            table["look"] = self.look
         return json.dumps(table, sort_keys=True, default=str)
 
     def job_name(self) -> str:
@@ -221,6 +236,7 @@ class _RecipeFile(BaseModel):
     delivery: dict[str, Any] = Field(default_factory=dict)
     shots: list[_ShotRow] = Field(default_factory=list)
     side_clips: str | None = None
+    look: str = "faithful"
 
     def inside(self, name: str) -> Recipe:
         steps = []
@@ -239,6 +255,7 @@ class _RecipeFile(BaseModel):
             delivery=self.delivery,
             seed=self.seed,
             side_clips=self.side_clips,
+            look=self.look,
         )
         shots = sorted((row.inside(recipe) for row in self.shots), key=lambda s: s.span.start)
         return replace(recipe, shots=tuple(shots))
@@ -269,7 +286,16 @@ def parse_scale(text: str) -> Fraction:
     return scale
 
 
-def _read(text: str, name: str) -> Recipe:
+def recipe_from_toml(text: str, name: str) -> Recipe:
+    """Read a recipe's text.
+
+    Args:
+        text: TOML.
+        name: of the recipe where the text has none.
+
+    Raises:
+        InvalidInput: not TOML, or wrong in a field or a stage's setting.
+    """
     try:
         return _RecipeFile.model_validate(tomllib.loads(text)).inside(name)
     except tomllib.TOMLDecodeError as error:
@@ -302,7 +328,7 @@ def load_recipe(path: Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"recipe {str(path)!r} cannot be read: {error}") from error
-    return _read(text, path.stem)
+    return recipe_from_toml(text, path.stem)
 
 
 def _preset_folder() -> resources.abc.Traversable:
@@ -323,4 +349,4 @@ def load_preset(name: str) -> Recipe:
     """
     if name not in preset_names():
         raise InvalidInput(f"preset {name!r}", f"one of {', '.join(preset_names())}")
-    return _read((_preset_folder() / f"{name}.toml").read_text(encoding="utf-8"), name)
+    return recipe_from_toml((_preset_folder() / f"{name}.toml").read_text(encoding="utf-8"), name)

@@ -12,7 +12,7 @@ from restore.api import make_job
 from restore.console.words import bytes_text, duration_text, parse_bytes, rate_text
 from restore.errors import InvalidInput
 from restore.overrides import DENOISE_MODEL, Overrides, adapted
-from restore.recipe import Step, load_preset
+from restore.recipe import Step, load_preset, load_recipe, recipe_from_canonical
 from restore.time import FrameRange
 
 
@@ -125,6 +125,40 @@ def test_quality_and_seed(default):
         adapted(default, Overrides(quality="finest"))
     with pytest.raises(InvalidInput, match="seed"):
         adapted(default, Overrides(seed=-1))
+
+
+def test_the_look_goes_into_the_recipe_and_the_job(default):
+    plain, vivid = adapted(default, Overrides()), adapted(default, Overrides(look="vivid"))
+    assert (plain.look, vivid.look) == ("faithful", "vivid")
+    assert adapted(vivid, Overrides(look="faithful")).canonical() == plain.canonical()
+    assert plain.job_name() != vivid.job_name()
+    assert recipe_from_canonical(vivid.canonical()).look == "vivid"
+    assert make_job("in.mp4", "out.mkv", default, {"look": "vivid"}).context.look == "vivid"
+    with pytest.raises(InvalidInput, match="look 'gaudy'"):
+        adapted(default, Overrides(look="gaudy"))
+
+
+def test_a_vivid_look_needs_a_network_that_upscales(default, tmp_path):
+    clean = load_preset("clean")
+    assert adapted(clean, Overrides(look="faithful")).look == "faithful"
+    for recipe, wanted in (
+        (clean, Overrides(look="vivid")),
+        (default, Overrides(look="vivid", scale=1)),
+        (default, Overrides(look="vivid", no_networks=True)),
+    ):
+        with pytest.raises(InvalidInput, match="does not upscale"):
+            adapted(recipe, wanted)
+    with pytest.raises(InvalidInput, match="look of its own"):
+        adapted(default, Overrides(look="vivid", model="m"))
+    path = tmp_path / "r.toml"
+    path.write_text('look = "vivid"\n[[steps]]\nstage = "deartifact"\n')
+    with pytest.raises(InvalidInput, match="does not upscale"):
+        load_recipe(path)
+    path.write_text('look = "vivid"\nscale = 4\n[[steps]]\nstage = "upscale"\n')
+    vivid = load_recipe(path)
+    assert vivid.look == "vivid"
+    assert adapted(vivid, Overrides(scale=1)).look == "faithful"
+    assert adapted(vivid, Overrides(scale=1, look="faithful")).look == "faithful"
 
 
 def test_a_job_carries_everything(default):

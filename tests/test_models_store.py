@@ -236,6 +236,62 @@ def test_fast_takes_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert store.pull("small").path == paths[0]
 
 
+def test_good_takes_the_strongest_small_published_one_or_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, paths = _family(tmp_path)
+    monkeypatch.setattr("restore.models.catalog.EMBEDDED_DIR", tmp_path)
+    first, middle, big, spare = store.catalog.entries
+    shipped = replace(
+        first,
+        embedded=True,
+        mflop_per_px=0.3,
+        published=replace(first.published, file=paths[0].name),
+    )
+    costs = {"middle": 2.4, "big": 36.0, "open": 0.0}  # 0: not known, and so taken for large
+    rows = [replace(e, mflop_per_px=costs[e.name]) for e in (middle, big, spare)]
+    store = store_of(tmp_path, shipped, *rows)
+    store.import_file(paths[2])
+    store.import_file(paths[3])
+    alone = choose_model("upscale", 4, store, "good")
+    assert alone.name == "small"
+    assert "no small published model is on this machine" in alone.reason
+    assert "models pull middle" in alone.reason
+    store.import_file(paths[1])
+    choice = choose_model("upscale", 4, store, "good")
+    assert choice.name == "middle"
+    assert "2.4 MFLOP a pixel" in choice.reason
+    assert choose_model("upscale", 4, store, "best").name == "big"
+    bare = store_of(tmp_path / "bare", *rows)
+    bare.root.mkdir(parents=True)
+    bare.import_file(paths[2])
+    bare.import_file(paths[3])
+    fallen = choose_model("upscale", 4, bare, "good")
+    assert fallen.name == "big"
+    assert "the cheapest here" in fallen.reason
+
+
+def test_the_look_decides_among_what_ships_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, paths = _family(tmp_path)
+    monkeypatch.setattr("restore.models.catalog.EMBEDDED_DIR", tmp_path)
+    first, second, third, _ = store.catalog.entries
+    plain, crisp = (
+        replace(e, embedded=True, look=look, published=replace(e.published, file=path.name))
+        for e, look, path in ((second, "faithful", paths[1]), (first, "vivid", paths[0]))
+    )
+    store = store_of(tmp_path, plain, crisp, third)
+    assert choose_model("upscale", 4, store).name == "middle"
+    for quality in ("fast", "good", "best"):
+        assert choose_model("upscale", 4, store, quality, "vivid").name == "small"
+    store.import_file(paths[2])
+    assert choose_model("upscale", 4, store, "fast", "vivid").name == "small"
+    assert choose_model("upscale", 4, store, "best", "vivid").name == "big"
+    with pytest.raises(InvalidInput, match="look"):
+        choose_model("upscale", 4, store, "fast", "gaudy")
+
+
 def test_what_ships_verifies_runs_and_is_the_default(tmp_path: Path) -> None:
     import torch
 

@@ -75,7 +75,16 @@ DenoiseStrength = Annotated[
 Quality = Annotated[
     str | None,
     typer.Option(
-        help="fast (the models that ship) or best (the strongest on this machine).",
+        help="fast (the models that ship), good (the strongest small published one on this "
+        "machine) or best (the strongest on this machine).",
+        rich_help_panel=_RECIPE,
+    ),
+]
+Look = Annotated[
+    str | None,
+    typer.Option(
+        help="Upscaling network that ships: faithful (nothing invented) or vivid (crisper, made "
+        "to please the eye).",
         rich_help_panel=_RECIPE,
     ),
 ]

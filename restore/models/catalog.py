@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from restore.errors import CatalogError, ModelNotFound
 
@@ -43,8 +43,8 @@ class AcceptedFile:
 
     Attributes:
         file: file name.
-        size_bytes: exact length.
-        sha256: 64 lower-case hex digits.
+        size_bytes: exact length; 0 where the publisher gives no hash.
+        sha256: 64 lower-case hex digits; empty where the publisher gives none.
         origin: where this file came from, in words.
         urls: where it can be fetched; empty where it can only be imported.
     """
@@ -81,6 +81,9 @@ class ModelEntry:
         attribution: the line to print wherever the model was used.
         notes: what a person should know before choosing it.
         embedded: whether the file ships in the package.
+        mflop_per_px: million operations per input pixel, a multiplication and an addition counted
+            as two; 0 where it is not known.
+        look: ``faithful`` or ``vivid`` for models that ship and differ in it; else empty.
     """
 
     name: str
@@ -98,6 +101,8 @@ class ModelEntry:
     attribution: str
     notes: str
     embedded: bool
+    mflop_per_px: float = 0.0
+    look: str = ""
 
     @property
     def files(self) -> tuple[AcceptedFile, ...]:
@@ -120,9 +125,14 @@ class ModelEntry:
         """Where an embedded model's file lies in the package."""
         return EMBEDDED_DIR / self.published.file
 
+    @property
+    def is_hashed(self) -> bool:
+        """Whether the publisher gives a hash; else the first import records one."""
+        return bool(self.published.sha256)
+
     def file_with(self, sha256: str) -> AcceptedFile | None:
         """Returns the file of this model that has the hash, or None."""
-        return next((f for f in self.files if f.sha256 == sha256), None)
+        return next((f for f in self.files if sha256 and f.sha256 == sha256), None)
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,12 @@ class Catalog:
                 return entry, file
         return None
 
+    def by_file(self, file: str) -> ModelEntry | None:
+        """Returns the model without a published hash whose file has this name, or None."""
+        wanted = file.casefold()
+        unhashed = (entry for entry in self.entries if not entry.is_hashed)
+        return next((e for e in unhashed if e.published.file.casefold() == wanted), None)
+
     def ranked(self, role: str, scale: int) -> tuple[ModelEntry, ...]:
         """Returns the models of a role and a scale, strongest first."""
         fitting = [e for e in self.entries if e.role == role and e.scale == scale]
@@ -205,8 +221,8 @@ class _ModelRow(_Row):
     scale: Annotated[int, Field(ge=1, le=16)]
     rank: int
     file: _Name
-    bytes: _Bytes
-    sha256: _Sha256
+    bytes: _Bytes | Literal[0] = 0
+    sha256: _Sha256 | Literal[""] = ""
     licence: Annotated[str, Field(min_length=2)]
     commercial_use: bool
     author: Annotated[str, Field(min_length=1)]
@@ -215,7 +231,15 @@ class _ModelRow(_Row):
     notes: str = ""
     converted_sha256: _Sha256 | Literal[""] = ""
     embedded: bool = False
+    mflop_per_px: Annotated[float, Field(ge=0)] = 0.0
+    look: Literal["", "faithful", "vivid"] = ""
     accepted: list[_AcceptedRow] = []
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if bool(self.bytes) != bool(self.sha256):
+            raise ValueError("bytes and sha256 are given together, or neither is")
+        return self
 
     def inside(self) -> ModelEntry:
         published = AcceptedFile(
@@ -237,6 +261,8 @@ class _ModelRow(_Row):
             attribution=self.attribution,
             notes=self.notes,
             embedded=self.embedded,
+            mflop_per_px=self.mflop_per_px,
+            look=self.look,
         )
 
 
@@ -273,7 +299,7 @@ def _refuse_doubles(entries: list[ModelEntry]) -> None:
     owner: dict[str, str] = {}
     for entry in entries:
         names = {n.casefold() for n in (entry.name, *entry.aliases)}
-        for key in (*sorted(names), *(f.sha256 for f in entry.files)):
+        for key in (*sorted(names), *(f.sha256 for f in entry.files if f.sha256)):
             if key in owner:
                 raise CatalogError(
                     f"{key!r} stands for {owner[key]!r} and for {entry.name!r}",

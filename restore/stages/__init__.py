@@ -28,10 +28,12 @@ STAGES: Mapping[str, str] = {
     "fade": "restore.stages.fade:Fade",
     "fields": "restore.stages.fields:Fields",
     "grain_learn": "restore.stages.grain_learn:GrainLearn",
+    "interpolate": "restore.stages.interpolate:Interpolate",
     "regrain": "restore.stages.regrain:Regrain",
     "resize": "restore.stages.resize:Resize",
     "scratches": "restore.stages.scratches:Scratches",
     "shots": "restore.stages.shots:Shots",
+    "speed": "restore.stages.speed:Speed",
     "stabilise": "restore.stages.stabilise:Stabilise",
     "upscale": "restore.stages.upscale:Upscale",
 }

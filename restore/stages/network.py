@@ -32,7 +32,7 @@ def load_for(
     """
     if named is not None:
         return load_model(named, store=context.store, blend=blend), ""
-    choice = choose_model(role, scale, context.store, context.quality)
+    choice = choose_model(role, scale, context.store, context.quality, context.look)
     return load_model(choice.name, store=context.store, blend=blend), choice.reason
 
 

@@ -19,6 +19,7 @@ from restore.degrade.seeds import generator
 from restore.train.pairs import MAKERS, MARGINS_PX
 from restore.train.photos import Photo, levels
 from restore.train.recipe import Material, Recipe
+from restore.train.teacher import taught
 
 __all__ = ["Bank", "Tile", "build_bank", "draw_batch"]
 
@@ -94,6 +95,8 @@ def build_bank(
         "material": [[m.kind, m.tiles, list(m.strength)] for m in recipe.material],
         "photos": [[p.name, p.sha256] for p in photos],
     }
+    if recipe.teacher:
+        facts["teacher"] = [recipe.teacher, recipe.teacher_denoise]
     note = folder / "bank.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) == facts:
         return Bank(np.load(folder / "low.npy"), np.load(folder / "high.npy"))
@@ -113,6 +116,10 @@ def build_bank(
                 notes.write(json.dumps(facts_of_tile) + "\n")
             say(f"{material.tiles} tiles of {material.kind}")
     bank = Bank(np.stack(low), np.stack(high))
+    if recipe.teacher:
+        say(f"targets by {recipe.teacher}")
+        high_taught = taught(bank.low, recipe.scale, recipe.teacher, recipe.teacher_denoise)
+        bank = Bank(bank.low, high_taught)
     np.save(folder / "low.npy", bank.low)
     np.save(folder / "high.npy", bank.high)
     note.write_text(json.dumps(facts), encoding="utf-8")

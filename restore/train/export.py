@@ -41,11 +41,13 @@ def export(
         "name": recipe.name,
         "architecture": "Compact",
         "scale": str(recipe.scale),
-        "licence": "MIT",
+        "licence": recipe.licence,
         "recipe_sha256": recipe.sha256,
         "seed": str(recipe.seed),
         "steps": str(steps),
     }
+    if recipe.teacher:
+        facts["teacher"] = recipe.teacher
     aside = path.with_suffix(".new")
     save_file({name: value.contiguous() for name, value in weights.items()}, aside, facts)
     data = in_order(aside.read_bytes())

@@ -1,4 +1,4 @@
-"""The training loop: Adam, cosine, averaged weights, mixed precision, resume after a kill.
+"""The training loop: Adam or Muon, cosine, averaged weights, mixed precision, resume after a kill.
 
 On the CPU, with the same number of threads, a run that was killed and resumed gives the same
 weights bit for bit as one that was not: a batch depends on its step alone, and a checkpoint holds
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file
 
 from restore.errors import InvalidInput
 from restore.train.bank import Bank, draw_batch
+from restore.train.muon import Muon
 from restore.train.net import build
 from restore.train.recipe import Recipe
 
@@ -56,13 +57,40 @@ def rate_at(recipe: Recipe, step: int) -> float:
     return o.rate * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+LUMA: Final = (0.299, 0.587, 0.114)
+LUMA_SHARE: Final = 0.75  # of the losses that weigh luma more; the rest is R'G'B' as it is
+
+
 def _loss(kind: str, out: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     difference = out.float() - truth
+    if kind in ("luma", "luma2"):
+        weights = torch.tensor(LUMA, device=difference.device).view(1, 3, 1, 1)
+        grey = (difference * weights).sum(dim=1)
+        measure = torch.abs if kind == "luma" else torch.square
+        return LUMA_SHARE * measure(grey).mean() + (1 - LUMA_SHARE) * measure(difference).mean()
+    if kind == "edges":
+        across, down = difference.diff(dim=3), difference.diff(dim=2)
+        return difference.abs().mean() + across.abs().mean() + down.abs().mean()
     if kind == "l2":
         return difference.square().mean()
     if kind == "charbonnier":
         return (difference.square() + 1e-4).sqrt().mean()
     return difference.abs().mean()
+
+
+def _optimisers(recipe: Recipe, net: torch.nn.Module) -> list[torch.optim.Optimizer]:
+    """Adam for all, or Muon for the inner convolutions' weights and Adam for the rest."""
+    o = recipe.optimiser
+    inner = {
+        id(layer.weight): layer.weight
+        for layer in net.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+        and layer.in_channels == recipe.features
+        and o.kind == "muon"
+    }
+    rest = [p for p in net.parameters() if id(p) not in inner]
+    found: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=o.rate, betas=(0.9, o.beta2))]
+    return [*found, Muon(inner.values(), lr=o.rate)] if inner else found
 
 
 class _State:
@@ -75,8 +103,7 @@ class _State:
         if start is not None:
             self.net.load_state_dict(load_file(start, device=device))
         self.mean = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        o = recipe.optimiser
-        self.adam = torch.optim.Adam(self.net.parameters(), lr=o.rate, betas=(0.9, o.beta2))
+        self.optimisers = _optimisers(recipe, self.net)
         self.step = 0
         self.seconds = 0.0
         self.starts = 0
@@ -89,7 +116,7 @@ class _State:
                 "recipe": self.recipe.sha256,
                 "net": self.net.state_dict(),
                 "mean": self.mean,
-                "adam": self.adam.state_dict(),
+                "optimisers": [each.state_dict() for each in self.optimisers],
                 "step": self.step,
                 "seconds": self.seconds,
                 "starts": self.starts,
@@ -108,7 +135,8 @@ class _State:
             )
         self.net.load_state_dict(saved["net"])
         self.mean = saved["mean"]
-        self.adam.load_state_dict(saved["adam"])
+        for each, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            each.load_state_dict(state)
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.starts = saved["starts"]
 
@@ -119,16 +147,18 @@ class _State:
             torch.from_numpy(a).to(self.device) for a in draw_batch(bank, recipe, self.step)
         )
         low = low.contiguous(memory_format=torch.channels_last)
-        for group in self.adam.param_groups:
-            group["lr"] = rate_at(recipe, self.step)
+        for each in self.optimisers:
+            each.zero_grad(set_to_none=True)
+            for group in each.param_groups:
+                group["lr"] = rate_at(recipe, self.step)
         with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
             out = self.net(low)
         loss = _loss(recipe.loss, out, high)
-        self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if o.clip:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), o.clip)
-        self.adam.step()
+        for each in self.optimisers:
+            each.step()
         self.step += 1
         # Early on a short memory, so that the average is not held back by the initial weights.
         keep = min(o.ema, (1 + self.step) / (10 + self.step))

@@ -14,8 +14,9 @@ from restore.degrade.gauges import GAUGES
 from restore.degrade.jpeg import jpeg_roundtrip
 from restore.degrade.resize import shrink
 from restore.media.roundtrip import roundtrip
+from restore.train.leaves import dead_leaves
 
-__all__ = ["MAKERS", "MARGINS_PX", "Maker"]
+__all__ = ["MAKERS", "MARGINS_PX", "Maker", "draw_reel"]
 
 Picture = NDArray[np.uint8]
 # (clean tile [h, w, 3], scale, strength 0..1, random) -> input, target, what was drawn
@@ -29,6 +30,13 @@ def _clean(
 ) -> tuple[Picture, Picture, dict[str, Any]]:
     """Antialiased bicubic shrinking and nothing else; at scale 1 the picture itself."""
     return (shrink(tile, scale) if scale > 1 else tile), tile, {}
+
+
+def _leaves(
+    tile: Picture, scale: int, strength: float, random: np.random.Generator
+) -> tuple[Picture, Picture, dict[str, Any]]:
+    """A drawn scene in the tile's colours, shrunk like a clean one."""
+    return _clean(dead_leaves(tile.shape[0], tile, random), scale, strength, random)
 
 
 def _jpeg(
@@ -87,7 +95,7 @@ def _spread(value: float, random: np.random.Generator) -> float:
     return value * float(random.lognormal(0.0, 0.35))
 
 
-def _reel(scale: int, strength: float, random: np.random.Generator) -> FilmDamage:
+def draw_reel(scale: int, strength: float, random: np.random.Generator) -> FilmDamage:
     """A preset of a random gauge with every figure spread about, and a random transfer.
 
     No combing or blending: one frame alone cannot undo them, so this stage must not try.
@@ -136,7 +144,7 @@ def _film(
     tile: Picture, scale: int, strength: float, random: np.random.Generator
 ) -> tuple[Picture, Picture, dict[str, Any]]:
     """The film model's last frame against its truth, moved and toned as the gate left it."""
-    damage = _reel(scale, strength, random)
+    damage = draw_reel(scale, strength, random)
     video = any(c.codec not in ("none", "jpeg") for c in damage.compressions)
     frames = _pan(tile, 3 if video else 1, MARGINS_PX["film"] * scale, random)
     clip = degrade(frames.astype(np.float32) / 255.0, damage, roundtrip)
@@ -144,6 +152,12 @@ def _film(
     return low, high, {"frames": len(frames), "damage": clip.parameters}
 
 
-MAKERS: Final[dict[str, Maker]] = {"clean": _clean, "jpeg": _jpeg, "codec": _codec, "film": _film}
+MAKERS: Final[dict[str, Maker]] = {
+    "clean": _clean,
+    "leaves": _leaves,
+    "jpeg": _jpeg,
+    "codec": _codec,
+    "film": _film,
+}
 # How much more than a tile each maker needs on every side, in pixels of the network's input.
-MARGINS_PX: Final[dict[str, int]] = {"clean": 0, "jpeg": 0, "codec": 16, "film": 8}
+MARGINS_PX: Final[dict[str, int]] = {"clean": 0, "leaves": 0, "jpeg": 0, "codec": 16, "film": 8}

@@ -19,22 +19,25 @@ class Material:
     """One kind of training pair and how much of it goes into the bank.
 
     Attributes:
-        kind: ``clean`` (bicubic shrinking alone), ``jpeg``, ``codec`` (real video encoders) or
-            ``film`` (the whole film degradation model).
+        kind: ``clean`` (bicubic shrinking alone), ``leaves`` (the same of drawn scenes),
+            ``jpeg``, ``codec`` (real video encoders) or ``film`` (the whole film degradation
+            model).
         tiles: number of pairs in the bank.
-        strength: ``(least, most)`` of the degradation, 0..1, drawn evenly; unused by ``clean``.
+        strength: ``(least, most)`` of the degradation, 0..1, drawn evenly; unused by ``clean`` and
+            ``leaves``.
     """
 
-    kind: Literal["clean", "jpeg", "codec", "film"]
+    kind: Literal["clean", "leaves", "jpeg", "codec", "film"]
     tiles: int
     strength: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam with a linear warm-up and a cosine down to ``floor`` of the rate.
+    """Adam or Muon with a linear warm-up and a cosine down to ``floor`` of the rate.
 
     Attributes:
+        kind: ``adam``, or ``muon`` for the inner convolutions' weights and Adam for the rest.
         rate: peak learning rate.
         warmup_steps: steps of linear rise.
         floor: last learning rate as a share of the peak.
@@ -49,6 +52,7 @@ class Optimiser:
     beta2: float = 0.99
     ema: float = 0.999
     clip: float = 0.0
+    kind: Literal["adam", "muon"] = "adam"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class Recipe:
         features: channels of the body.
         convolutions: convolutions in the body, the first and last one aside.
         precision: ``fp32`` or ``bf16`` (mixed precision; weights and sums stay fp32).
-        loss: ``l1``, ``l2`` or ``charbonnier``, on R'G'B'.
+        loss: ``l1``, ``l2`` or ``charbonnier``, on R'G'B'; ``luma`` or ``luma2``, absolute or
+            squared with three quarters of the weight on luma; ``edges``, absolute on R'G'B' and
+            on its differences between neighbours.
         tile_px: side of the input tiles in the bank.
         shrink: factors by which photographs are shrunk before tiles are cut from them.
         bundled: whether scikit-image's bundled CC0 and public-domain photographs join the data.
@@ -74,6 +80,10 @@ class Recipe:
             much of it is noise that no network can bring back, so more is not better.
         leave_out: file names of photographs that this run does without.
         start_from: name of a weights file to begin with, looked for beside the output folder.
+        teacher: name of a published network whose results are the targets in place of the
+            photographs; it must be in the user's store.
+        teacher_denoise: 0..1, for a teacher with a weak-denoise twin.
+        licence: SPDX identifier of the weights; a teacher's licence goes on to its pupil.
         optimiser: rates.
         material: what the bank holds.
     """
@@ -88,7 +98,7 @@ class Recipe:
     convolutions: int
     material: tuple[Material, ...]
     precision: Literal["fp32", "bf16"] = "bf16"
-    loss: Literal["l1", "l2", "charbonnier"] = "l1"
+    loss: Literal["l1", "l2", "charbonnier", "luma", "luma2", "edges"] = "l1"
     tile_px: int = 64
     shrink: tuple[int, ...] = (2, 3, 4)
     bundled: bool = True
@@ -96,6 +106,9 @@ class Recipe:
     until: int = 0
     busy: float = 0.75
     start_from: str = ""
+    teacher: str = ""
+    teacher_denoise: float = 1.0
+    licence: str = "MIT"
     optimiser: Optimiser = field(default_factory=Optimiser)
 
     def __post_init__(self) -> None:
@@ -111,8 +124,19 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Hash over every setting, whatever the file's layout and comments."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Hash over every setting, whatever the file's layout and comments.
+
+        Settings that came later count only where they are used, so that a recipe of before them
+        keeps the hash that its weights carry.
+        """
+        table = asdict(self)
+        if table["optimiser"]["kind"] == "adam":
+            del table["optimiser"]["kind"]
+        if not table["teacher"]:
+            del table["teacher"], table["teacher_denoise"]
+        if table["licence"] == "MIT":
+            del table["licence"]
+        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, Any]:
