@@ -16,6 +16,7 @@ from torch import Tensor
 
 from restore.analysis.dyes import DyeFade, DyeTally, fit_fade, neutral_points
 from restore.engine.stage import Memory, StreamSpec
+from restore.engine.trace import Trace
 from restore.errors import InvalidInput
 from restore.frames import Frame
 from restore.stages import StageContext
@@ -78,7 +79,7 @@ class Fade:
         self._given = given
         self._found: list[DyeFade] = []
         delay = 0 if given or not settings.strength else settings.lookahead - 1
-        self.spec = StreamSpec("fade", delay=delay, memory=Memory.SHOT)
+        self.spec = StreamSpec("fade", delay=delay, memory=Memory.SHOT, trace=Trace.RESIDUAL)
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
