@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from restore.delivered import changed_times, video_of
 from restore.engine.device import choose_device
 from restore.engine.layout import Layout, choose_layout
 from restore.engine.pixels import to_frame
@@ -28,7 +29,7 @@ from restore.recipe import Recipe, Step
 from restore.stages import StageContext, build_stage
 from restore.time import Clock, FrameRange, format_rate
 
-__all__ = ["Job", "JobPlan", "StagePlan", "open_source", "plan_job"]
+__all__ = ["Job", "JobPlan", "StagePlan", "build_pipeline", "open_source", "plan_job"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     check_destination(job.source, job.destination, delivery)
     frames = expected_frames(info, job.range)
     check_frames(job.destination, delivery, frames, job.range)
-    pipeline = _build(job)
+    pipeline = build_pipeline(job)
     device = choose_device(job.settings.device)
     size = info.upright_px
     stages: list[StagePlan] = []
@@ -156,7 +157,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     first = _source_clock(job, info, frames)
     clocks = tuple(clock_after(bases[: n + 1], first) for n in range(len(bases)))
     clock = clocks[-1] if clocks else first
-    video = _video(job, info, size, clock)
+    video = video_of(info, size, job.range, first.frame_rate, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
     most = max((stage.memory_bytes for stage in stages), default=0)
@@ -171,7 +172,12 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         stages=tuple(stages),
         memory_bytes=most + 2 * job.settings.queue_bytes,
         pipeline=pipeline,
-        notes=(*info.color_guesses, *info.warnings, *_beyond_memory(stages, job.settings)),
+        notes=(
+            *info.color_guesses,
+            *info.warnings,
+            *_beyond_memory(stages, job.settings),
+            *changed_times(info, video, job.range),
+        ),
         reader=reader,
     )
 
@@ -202,7 +208,7 @@ def _source_clock(job: Job, info: ClipInfo, frames: int | None) -> Clock:
     return Clock(job.rate or info.frame_rate, info.time_base, info.is_vfr, frames)
 
 
-def _build(job: Job) -> tuple[AnyStage | VariedStage, ...]:
+def build_pipeline(job: Job) -> tuple[AnyStage | VariedStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
     picture = None if job.source == "-" else partial(_picture, job)
@@ -345,29 +351,3 @@ def _delivery(job: Job, info: ClipInfo) -> Delivery:
             f"delivery settings {', '.join(sorted(wanted))}",
             "profile, crf, speed, bit_depth, threads or pixel_format",
         ) from error
-
-
-def _video(job: Job, info: ClipInfo, size: tuple[int, int], clock: Clock) -> VideoSpec:
-    timecode = info.timecode
-    if timecode is not None and job.range.start:
-        timecode = timecode + job.range.start
-    return VideoSpec(
-        width_px=size[0],
-        height_px=size[1],
-        sample_aspect_ratio=info.upright_sar,
-        frame_rate=clock.frame_rate,
-        time_base=clock.time_base,
-        color=info.color,
-        color_used=info.resolved_color,
-        timecode=timecode,
-        has_alpha=_has_alpha(info.pixel_format),
-        is_vfr=clock.is_vfr,
-        metadata=info.metadata,
-        chapters=info.chapters,
-    )
-
-
-def _has_alpha(pixel_format: str) -> bool:
-    return pixel_format.startswith(
-        ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Literal
 
 from restore.errors import InvalidInput
 
@@ -84,6 +85,8 @@ class Clock:
         frames: number of frames; None where unknown.
         tempo: seconds of the source that a second of this clip shows: 2 is twice as fast, 1/2 is
             slow motion at half speed.
+        sound: what becomes of the source's sound where the tempo is not 1: ``retime`` resamples it
+            by that factor, ``keep`` copies it, ``drop`` leaves it out.
     """
 
     frame_rate: Fraction | None
@@ -91,6 +94,7 @@ class Clock:
     is_vfr: bool | None
     frames: int | None = None
     tempo: Fraction = Fraction(1)
+    sound: Literal["retime", "keep", "drop"] = "retime"
 
     def __post_init__(self) -> None:
         rate = 1 if self.frame_rate is None else self.frame_rate
@@ -185,6 +189,21 @@ class Timecode:
         hours, minutes = divmod(minutes, 60)
         mark = ";" if self.drop_frame else ":"
         return f"{hours % 24:02d}:{minutes:02d}:{seconds:02d}{mark}{frames:02d}"
+
+    def at(self, rate: Fraction) -> Timecode:
+        """The label of the same hour, minute, second and share of a second at another rate.
+
+        Drop frame stays where the other rate has it.
+        """
+        hours, minutes, seconds, frames = (int(n) for n in re.split("[:;]", str(self)))
+        other = Timecode(0, rate)
+        label = frames * other.nominal // self.nominal
+        drops = self.drop_frame and other.nominal % 30 == 0
+        if drops and minutes % 10 and seconds == 0:
+            label = max(label, other.nominal // 15)
+        mark = ";" if drops else ":"
+        text = f"{hours:02d}:{minutes:02d}:{seconds:02d}{mark}{label:02d}"
+        return Timecode.parse(text, rate)
 
     def __add__(self, frames: int) -> Timecode:
         return Timecode(self.frame + frames, self.rate, self.drop_frame)

@@ -23,6 +23,10 @@ class EvenTimes:
         self._origin_s: Fraction | None = None
         self._place = 0
 
+    def unit(self, time_base: Fraction) -> Fraction:
+        """A unit of time that holds the times of a clip and every period of the rate exactly."""
+        return Fraction(1, lcm(time_base.denominator, self.fps.numerator))
+
     def place(self, frame: Frame) -> Frame:
         """The frame at its even time, in a time base that holds it exactly.
 
@@ -33,7 +37,7 @@ class EvenTimes:
             self._origin_s = time_s
         late = (time_s - self._origin_s) * self.fps - self._place
         self._place += round(late) if late > 1 else 0
-        unit = Fraction(1, lcm(frame.time_base.denominator, self.fps.numerator))
+        unit = self.unit(frame.time_base)
         pts = int((self._origin_s + self._place / self.fps) / unit)
         self._place += 1
         return replace(frame, pts=pts, time_base=unit, duration=int(1 / self.fps / unit))

@@ -1,4 +1,4 @@
-"""Sound that a container cannot hold as it is: decoded and encoded again, and said."""
+"""Sound that cannot go on as it is, for its codec or its speed: encoded again, and said."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from restore.media.tracks import Track
 if TYPE_CHECKING:
     from restore.media.tracks import AnyPacket
 
-__all__ = ["ConvertedAudio", "convert_audio"]
+__all__ = ["ConvertedAudio", "RetimedAudio", "convert_audio"]
 
 _LOSSLESS = frozenset({"alac", "ape", "flac", "mlp", "shorten", "tak", "truehd", "tta", "wavpack"})
 _DEEP_FORMATS = frozenset({"s32", "s32p", "flt", "fltp", "dbl", "dblp", "s64", "s64p"})
@@ -26,6 +26,8 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "
 _AAC_BITS_PER_CHANNEL = 128_000
 # A pause longer than this in the source's times starts a new run of samples instead of closing up.
 _GAP_S = Fraction(1, 20)
+_USUAL_RATE = 48_000
+_MOST = 2_000_000  # the larger of the pair of rates that stands for a tempo
 
 
 def _targets(muxer: str, source: AudioStream) -> list[tuple[str, str, str]]:
@@ -49,12 +51,15 @@ def _targets(muxer: str, source: AudioStream) -> list[tuple[str, str, str]]:
     return [alac, flac, pcm] if lossless else [("aac", "fltp", "AAC"), alac]
 
 
-def convert_audio(output: OutputContainer, source: AudioStream) -> ConvertedAudio | None:
+def convert_audio(
+    output: OutputContainer, source: AudioStream, tempo: Fraction = Fraction(1)
+) -> ConvertedAudio | None:
     """Add a stream of a codec that the container holds; None where that is not possible.
 
     Args:
         output: container that is being set up.
-        source: sound that it cannot hold.
+        source: sound that it cannot hold, or that has to be played faster or slower.
+        tempo: seconds of it that a second of the result plays.
     """
     context = source.codec_context
     if not context.sample_rate or not context.layout.nb_channels:
@@ -66,7 +71,10 @@ def convert_audio(output: OutputContainer, source: AudioStream) -> ConvertedAudi
             target = _add(output, source, name, sample_format)
         except (av.FFmpegError, ValueError):
             continue
-        return ConvertedAudio(source, target, sample_format, f"converted to {words}")
+        words = f"converted to {words}"
+        if tempo != 1:
+            return RetimedAudio(source, target, sample_format, words, tempo)
+        return ConvertedAudio(source, target, sample_format, words)
     return None
 
 
@@ -116,6 +124,14 @@ class ConvertedAudio(Track):
             frame_size=self._encoder.frame_size or None,
         )
 
+    def _length_s(self, frame: AudioFrame) -> Fraction:
+        """How long a decoded frame lasts in the output."""
+        return Fraction(frame.samples, frame.sample_rate)
+
+    def _resampled(self, frame: AudioFrame | None) -> list[AudioFrame]:
+        """What the encoder takes; None asks for the rest."""
+        return self._resampler.resample(frame)
+
     def time_base(self) -> Fraction | None:
         """One sample."""
         return Fraction(1, self._rate)
@@ -134,7 +150,7 @@ class ConvertedAudio(Track):
             yield from self._encode(frame)
 
     def _encode(self, frame: AudioFrame) -> Iterator[AnyPacket]:
-        length_s = Fraction(frame.samples, frame.sample_rate)
+        length_s = self._length_s(frame)
         unit = frame.time_base
         if frame.pts is None or unit is None:
             start_s = self._next_s or Fraction(0)
@@ -146,12 +162,12 @@ class ConvertedAudio(Track):
             if start_s - self._next_s < _GAP_S:
                 start_s = self._next_s  # coarse times would jitter, and none may go back
             else:
-                yield from self._packets(self._resampler.resample(None))
+                yield from self._packets(self._resampled(None))
                 self._resampler = self._fresh()
         self._next_s = start_s + length_s
         frame.time_base = Fraction(1, self._rate)
         frame.pts = round(start_s * self._rate)
-        yield from self._packets(self._resampler.resample(frame))
+        yield from self._packets(self._resampled(frame))
 
     def _packets(self, frames: list[AudioFrame]) -> Iterator[AnyPacket]:
         for frame in frames:
@@ -171,6 +187,64 @@ class ConvertedAudio(Track):
             rest = []
         for frame in rest:
             yield from self._encode(frame)
-        yield from self._packets(self._resampler.resample(None))
+        yield from self._packets(self._resampled(None))
         for packet in self._encoder.encode(None):
             yield self._ready(packet)
+
+
+class RetimedAudio(ConvertedAudio):
+    """Plays sound faster or slower, its pitch with it, as a projector or a tape deck does.
+
+    It is resampled by the tempo exactly: a pair of whole rates stands for the ratio. Samples keep
+    their number a second; the sound gets shorter or longer. libswresample reckons every sample's
+    place from whole numbers, so nothing adds up over hours.
+
+    Args:
+        source: sound of the source.
+        target: where it goes.
+        sample_format: of the target's encoder.
+        detail: for people.
+        tempo: seconds of source sound that a second of the result plays.
+    """
+
+    def __init__(
+        self,
+        source: AudioStream,
+        target: AudioStream,
+        sample_format: str,
+        detail: str,
+        tempo: Fraction,
+    ) -> None:
+        self._tempo = tempo
+        times = max(1, _USUAL_RATE // max(tempo.numerator, tempo.denominator))
+        self._from = tempo.numerator * times
+        self._to = tempo.denominator * times
+        if max(self._from, self._to) > _MOST:
+            near = tempo.limit_denominator(_MOST // 16)
+            self._from, self._to = near.numerator, near.denominator
+        super().__init__(
+            source, target, sample_format, f"{detail}, played {float(tempo):.4g} times as fast"
+        )
+
+    def _fresh(self) -> AudioResampler:
+        return AudioResampler(
+            format=self._format,
+            layout=self._encoder.layout,
+            rate=self._to,
+            frame_size=self._encoder.frame_size or None,
+        )
+
+    def _length_s(self, frame: AudioFrame) -> Fraction:
+        return super()._length_s(frame) / self._tempo
+
+    def _resampled(self, frame: AudioFrame | None) -> list[AudioFrame]:
+        if frame is not None and frame.pts is not None:
+            # In samples of the result until here; the pair of rates makes it samples of the source.
+            frame.pts = round(Fraction(frame.pts * self._from, self._to))
+            frame.sample_rate = self._from
+            frame.time_base = Fraction(1, self._from)
+        out = super()._resampled(frame)
+        for one in out:
+            one.sample_rate = self._rate
+            one.time_base = Fraction(1, self._rate)
+        return out

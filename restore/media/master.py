@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from restore.color import ColorSpec
 from restore.errors import InvalidInput
@@ -37,7 +37,11 @@ class VideoSpec:
         field_order: how the pictures to write were scanned, PROGRESSIVE once they were
             deinterlaced; None where that is as the source declares.
         metadata: tags of the source's container.
-        chapters: in seconds from the start of the source.
+        chapters: in seconds from the start of the source, at the tempo.
+        tempo: seconds of the source that a second of the video shows; the times of the source's
+            other streams are divided by it.
+        sound: what becomes of the source's sound at a tempo other than 1: ``retime``, ``keep``
+            (out of step) or ``drop``.
     """
 
     width_px: int
@@ -53,6 +57,8 @@ class VideoSpec:
     field_order: FieldOrder | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
+    tempo: Fraction = Fraction(1)
+    sound: Literal["retime", "keep", "drop"] = "retime"
 
     def __post_init__(self) -> None:
         if self.width_px < 1 or self.height_px < 1:

@@ -49,6 +49,8 @@ class StreamCopier:
         output: where the streams are added; its header must not be written yet.
         indexes: positions of the streams to copy; None takes all but the main video.
         is_cut: only part of the source is written.
+        tempo: seconds of the source that a second of the output shows.
+        sound: what becomes of sound at a tempo other than 1: ``retime``, ``keep`` or ``drop``.
     """
 
     def __init__(
@@ -58,8 +60,12 @@ class StreamCopier:
         *,
         indexes: Collection[int] | None,
         is_cut: bool,
+        tempo: Fraction = Fraction(1),
+        sound: str = "retime",
     ) -> None:
         self._source = source
+        self._tempo = tempo
+        self._sound = sound if tempo != 1 else "keep"
         self._output = output
         self._muxer = output.format.name
         self._is_cut = is_cut
@@ -87,6 +93,10 @@ class StreamCopier:
         elif stream.type == "data" and _is_timecode(stream):
             text = "the timecode is written anew, for the first frame of this file"
             self._fixed.append(self._entry(stream, "converted", text))
+        elif stream.type == "audio" and self._sound == "drop":
+            self._drop(stream, "the speed changes, and it was asked for without sound")
+        elif stream.type == "audio" and self._sound == "retime":
+            self._convert(stream)
         elif _holds(self._muxer, stream):
             target = self._output.add_stream_from_template(stream, opaque=True)
             _describe(stream, target)
@@ -97,7 +107,9 @@ class StreamCopier:
     def _convert(self, stream: Stream) -> None:
         track: Track | None = None
         if isinstance(stream, AudioStream) and getattr(stream, "codec_context", None):
-            track = convert_audio(self._output, stream)
+            # Sound that is kept as it is keeps its speed, whatever it is converted to.
+            tempo = self._tempo if self._sound == "retime" else Fraction(1)
+            track = convert_audio(self._output, stream, tempo)
         elif isinstance(stream, SubtitleStream) and getattr(stream, "codec_context", None):
             track = convert_text(self._output, stream)
         if track is None:
@@ -165,10 +177,10 @@ class StreamCopier:
             for stream in self._source.streams
             if stream.start_time is not None and stream.time_base
         ]
-        return min(firsts, default=Fraction(0))
+        return min(firsts, default=Fraction(0)) / self._tempo
 
     def start(self, origin_s: Fraction) -> None:
-        """Say which time of the source becomes 0."""
+        """Say which time, in seconds of the source at the output's tempo, becomes 0."""
         cut = Cut(origin_s, self._is_cut, self._muxer != "matroska")
         for track in self._tracks.values():
             track.cut = cut
@@ -182,10 +194,17 @@ class StreamCopier:
             for packet in self._source.demux(*sources):
                 is_flush = packet.dts is None and not packet.size
                 if packet.stream_index in self._tracks and not is_flush:
+                    self._pace(packet)
                     yield packet
         except (av.FFmpegError, ValueError, IndexError) as error:
             # The picture may still be whole; what was read of the other streams is kept.
             self.warnings.append(f"the source's other streams end early, it is damaged: {error}")
+
+    def _pace(self, packet: AnyPacket) -> None:
+        """Bring a packet's times to the output's tempo: the same counts of another unit."""
+        kept = packet.stream.type == "audio" and self._sound == "keep"
+        if self._tempo != 1 and not kept:
+            packet.time_base = (packet.time_base / self._tempo).limit_denominator(2**31 - 1)
 
     def _time_s(self, packet: AnyPacket) -> Fraction | None:
         stamp = packet.dts if packet.dts is not None else packet.pts

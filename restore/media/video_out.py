@@ -24,7 +24,6 @@ from restore.media.open import open_media
 from restore.media.profiles import Delivery
 from restore.media.streams import StreamCopier
 from restore.media.tags import chapter_entries, container_tags, timecode_tag
-from restore.time import FrameRange
 
 if TYPE_CHECKING:
     from restore.media.tracks import AnyPacket
@@ -46,7 +45,8 @@ class ContainerWriter(ClipWriter):
         delivery: profile and departures from it.
         video: the video.
         copier: makes the copier of the source's other streams for an output, or None.
-        cut: frames of the source where only part is written.
+        cut_s: length of the part of the source that is written, at the video's tempo; None where
+            that is the whole or unknown.
         rebase: time starts at the first frame; else at the copied streams' first time.
         overwrite: replace an existing file.
         metadata: tags on top of the source's.
@@ -64,7 +64,7 @@ class ContainerWriter(ClipWriter):
         video: VideoSpec,
         *,
         copier: Callable[[OutputContainer], StreamCopier] | None,
-        cut: FrameRange | None,
+        cut_s: Fraction | None,
         rebase: bool,
         overwrite: bool,
         metadata: Mapping[str, str],
@@ -74,9 +74,7 @@ class ContainerWriter(ClipWriter):
         self._video = video
         self._metadata = dict(metadata)
         self._tags: dict[str, str] = {}
-        self._length_s: Fraction | None = None
-        if cut is not None and cut.stop is not None and video.frame_rate is not None:
-            self._length_s = (cut.stop - cut.start) / video.frame_rate
+        self._length_s = cut_s
         self._muxer = _MUXERS[PurePath(destination).suffix.lower()]
         self._frames = 0
         self._report: WriteReport | None = None

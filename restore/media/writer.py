@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import PurePath
 
 from av.container import OutputContainer
@@ -97,7 +98,7 @@ def _open(
             streams=lost,
             overwrite=overwrite,
         )
-    copier = _copier(copy_from, source, range)
+    copier = _copier(copy_from, source, range, video)
     cut = None if range is None or range.is_whole else range
     is_alone = copier is None and source is not None and starts_anywhere(source.container)
     return ContainerWriter(
@@ -105,7 +106,7 @@ def _open(
         delivery,
         video,
         copier=copier,
-        cut=cut,
+        cut_s=_length_s(cut, video, source),
         rebase=cut is not None or is_alone,
         overwrite=overwrite,
         metadata=metadata,
@@ -125,8 +126,16 @@ def _fields(video: VideoSpec, source: ClipInfo | None) -> tuple[str, ...]:
     )
 
 
+def _length_s(cut: FrameRange | None, video: VideoSpec, source: ClipInfo | None) -> Fraction | None:
+    """How long a part of the source lasts in the video's time, None where unknown or the whole."""
+    rate = video.frame_rate if source is None else source.frame_rate
+    if cut is None or cut.stop is None or rate is None:
+        return None
+    return (cut.stop - cut.start) / rate / video.tempo
+
+
 def _copier(
-    copy_from: str | None, source: ClipInfo | None, range: FrameRange | None
+    copy_from: str | None, source: ClipInfo | None, range: FrameRange | None, video: VideoSpec
 ) -> Callable[[OutputContainer], StreamCopier] | None:
     if copy_from is None or (source is not None and not source.streams):
         return None
@@ -135,7 +144,14 @@ def _copier(
     is_cut = range is not None and not range.is_whole
 
     def open_copier(output: OutputContainer) -> StreamCopier:
-        return StreamCopier(open_media(path), output, indexes=indexes, is_cut=is_cut)
+        return StreamCopier(
+            open_media(path),
+            output,
+            indexes=indexes,
+            is_cut=is_cut,
+            tempo=video.tempo,
+            sound=video.sound,
+        )
 
     return open_copier
 

@@ -16,6 +16,7 @@ from restore.engine.stage import StreamSpec
 from restore.errors import InvalidInput
 from restore.frames import Frame
 from restore.stages import StageContext
+from restore.time import Clock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +73,21 @@ class Cadence:
         share = Fraction(self.taken - self.dropped, self.taken)
         # One frame too many or too few at the ends of what was seen.
         return named_rate(share * self._spans / self._span_s, Fraction(1) / self._span_s)
+
+    def retime(self, clock: Clock) -> Clock:
+        """The film's even rate where the frames are put at it, else times that the clip decides."""
+        if self._even is None or self._fps is None:
+            return clock.multiplied(None)
+        count = clock.frames
+        if count is not None and clock.frame_rate is not None:
+            count = round(count * self._fps / clock.frame_rate)
+        return replace(
+            clock,
+            frame_rate=self._fps,
+            time_base=self._even.unit(clock.time_base),
+            is_vfr=False,
+            frames=count if clock.frame_rate is not None else None,
+        )
 
     def facts(self) -> Mapping[str, str]:
         """What was found."""
