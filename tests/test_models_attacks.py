@@ -100,6 +100,14 @@ def _hostile_pickles(marker: Path) -> dict[str, bytes]:
         "extension registry": b"\x80\x02\x82\x01.",
         "text persistent id": b"\x80\x02Pstorage\n.",
         "pickled object": pickle.dumps({"net": _Plain()}, protocol=2),
+        "state of an inert object calls": b"\x80\x02cpca_comp\nDCTParams\n)\x81cos\nsystem\n"
+        + _text(shell)
+        + b"\x85Rb.",
+        "newobj of a call": b"\x80\x02cos\nsystem\n" + _text(shell) + b"\x85R)\x81.",
+        "inert as a key": b"\x80\x02}ccollections\nCounter\n)RK\x01s.",
+        "inert as a storage": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(ccollections\nCounter\n"
+        + b")RK\x00)))tR.",
+        "another class of an inert module": b"\x80\x02cpca_comp\nOther\n)\x81.",
         "call of a value": b"\x80\x02" + _text("os.system") + _text(shell) + b"\x85R.",
         "call of a storage class": b"\x80\x02ctorch\nFloatStorage\nK\x05\x85R.",
     }

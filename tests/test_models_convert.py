@@ -111,14 +111,20 @@ def test_published_files_read_as_torch_reads_them(tmp_path: Path) -> None:
             expected = expected.get("params_ema") or next(iter(expected.values()))
         assert got.keys() == expected.keys()
         assert all(torch.equal(got[key], expected[key]) for key in got)
-    odd = folder / "fLDRnet_X4K1000FPS_exp1_best_PSNR.pt"
-    with pytest.raises(UnsafeWeights, match="numpy"):
-        convert(
-            odd,
-            tmp_path / "odd.safetensors",
-            hashlib.sha256(odd.read_bytes()).hexdigest(),
-            odd.name,
-        )
+
+
+@needs_assets
+def test_a_checkpoint_is_read_past_what_is_no_weight(tmp_path: Path) -> None:
+    """It holds numbers of numpy, a counter and objects of a class of its own."""
+    path = tmp_path / "fldr.pth"
+    path.write_bytes(
+        (Path(str(ASSETS)) / "models" / "fLDRnet_X4K1000FPS_exp1_best_PSNR.pt").read_bytes()
+    )
+    got, _ = converted(path)
+    assert len(got) == 104
+    assert got["vfinet.T_param"].item() == pytest.approx(1.5616, abs=1e-4)
+    assert got["vfinet.conv_flow2.0.weight"].shape == (96, 100, 3, 3)
+    assert not any("weightMat" in name for name in got)
 
 
 def _run_onnx_graph(content: bytes, x: torch.Tensor) -> torch.Tensor:

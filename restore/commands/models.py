@@ -41,8 +41,8 @@ def _record(status: ModelStatus) -> dict[str, object]:
         "architecture": entry.architecture if entry else None,
         "scale": entry.scale if entry else None,
         "rank": entry.rank if entry else None,
-        "bytes": entry.published.size_bytes if entry else None,
-        "sha256": entry.published.sha256 if entry else None,
+        "bytes": (entry.published.size_bytes or None) if entry else None,
+        "sha256": (entry.published.sha256 or None) if entry else None,
         "licence": entry.licence if entry else None,
         "commercial_use": entry.commercial_use if entry else None,
         "author": entry.author if entry else None,
@@ -69,7 +69,7 @@ def _show(statuses: tuple[ModelStatus, ...], *, as_json: bool) -> None:
             status.role,
             f"{entry.scale}x" if entry else "?",
             f"[{_STYLES[status.state]}]{status.state}[/]",
-            bytes_text(entry.published.size_bytes) if entry else "",
+            bytes_text(entry.published.size_bytes) if entry and entry.is_hashed else "",
             licence,
             status.detail,
         )
@@ -187,10 +187,11 @@ def import_command(
     roles = get_args(Role)
     if role not in roles:
         raise InvalidInput(f"role {role!r}", f"one of {', '.join(roles)}")
-    stored = ModelStore().import_file(
-        file, name, role=role, licence=licence, attribution=attribution
-    )
+    store = ModelStore()
+    stored = store.import_file(file, name, role=role, licence=licence, attribution=attribution)
     known = "known by its hash" if stored.verified else "unknown to the catalogue, unverified"
+    if not stored.verified and store.catalog.find(stored.name):
+        known = f"known by its name, unverified; its hash is recorded: {stored.source_sha256}"
     sys.stdout.write(f"{stored.name} ({known}): {stored.path}\n")
 
 

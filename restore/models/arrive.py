@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from restore.errors import HashMismatch, InvalidInput, ModelError, ModelNotFound
+from restore.errors import (
+    HashMismatch,
+    InvalidInput,
+    ModelError,
+    ModelNotFound,
+    UnsupportedModel,
+)
 from restore.models.catalog import AcceptedFile, ModelEntry
 from restore.models.convert import CONVERTER, check_safetensors, convert, kind_of
 from restore.models.disk import free_bytes, locked, move_in, place, sha256_file
 from restore.models.download import Report
-from restore.models.record import Record, write_record
-from restore.models.store import ModelStore, StoredModel, record_of
+from restore.models.record import Record, read_record, write_record
+from restore.models.store import ModelStore, StoredModel, how_to_get, record_of
 
 __all__ = ["import_file", "pull"]
 
@@ -28,6 +35,8 @@ def pull(store: ModelStore, entry: ModelEntry, tell: Tell) -> StoredModel:
             here = store.get(entry.name)
             if sha256_file(here.path, fresh=True) == here.sha256:
                 return here
+        if not entry.is_hashed:
+            raise ModelNotFound(f"{entry.name} cannot be checked", fix=how_to_get(entry))
         for file in entry.files:
             mirrored = _in_mirror(store, entry, file, tell)
             if mirrored is not None:
@@ -129,10 +138,10 @@ def import_file(
     """Takes in one file; see ``ModelStore.import_file``."""
     if not path.is_file():
         raise InvalidInput(f"there is no file {path}", "a .safetensors or .pth file")
-    kind_of(path, path.name)
     sha256 = sha256_file(path)
     size_bytes = path.stat().st_size
     known = store.catalog.identify(sha256)
+    kind_of(path, path.name, vouched=known is not None)
     if known is not None:
         entry, file = known
         if name is not None and store.catalog.find(name) is not entry:
@@ -143,6 +152,9 @@ def import_file(
             return store.get(entry.name)
         with locked(_lock_path(store, entry.name)):
             return _take_in(store, entry, path, file, lambda _: None)
+    unhashed = store.catalog.by_file(path.name) if name is None else store.catalog.find(name)
+    if unhashed is not None and not unhashed.is_hashed:
+        return _first_seen(store, unhashed, path, sha256)
     if name is None:
         raise InvalidInput(
             f"{path} has sha256 {sha256}, which the catalogue does not know",
@@ -177,6 +189,41 @@ def import_file(
     return store.get(name)
 
 
+def _first_seen(store: ModelStore, entry: ModelEntry, path: Path, sha256: str) -> StoredModel:
+    """Takes in a model whose publisher gives no hash; the first file's hash binds later ones."""
+    with locked(_lock_path(store, entry.name)):
+        earlier = read_record(store.record_path(entry.name))
+        if earlier is not None and earlier.source_sha256 != sha256:
+            raise HashMismatch(
+                f"{path} has sha256 {sha256}",
+                f"{earlier.source_sha256}, recorded when {entry.name} first came in",
+                "Ask its publisher which one is right. To take this one, delete "
+                f"{store.weights_path(entry.name)} and {store.record_path(entry.name).name}.",
+            )
+        file = AcceptedFile(path.name, path.stat().st_size, sha256, "recorded at first import", ())
+        made, made_bytes, converter = _write_weights(
+            store, entry.name, path, file, lambda weights: _check_form(entry, weights)
+        )
+        record = record_of(entry, made, made_bytes, path.name, sha256, converter)
+        write_record(store.record_path(entry.name), replace(record, verified=False))
+    return store.get(entry.name)
+
+
+def _check_form(entry: ModelEntry, weights: Path) -> None:
+    """Refuses a file that is of another form than its name says."""
+    from safetensors import safe_open
+
+    from restore.models.nets.ifnet_variants import recognise
+
+    with safe_open(weights, framework="np") as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    found = f"RIFE {recognise(shapes).name}"
+    if found != entry.architecture:
+        raise UnsupportedModel(
+            f"the file is a {found}", f"{entry.architecture}, which {entry.name} is"
+        )
+
+
 def _take_in(
     store: ModelStore, entry: ModelEntry, path: Path, file: AcceptedFile, tell: Tell
 ) -> StoredModel:
@@ -190,11 +237,16 @@ def _take_in(
 
 
 def _write_weights(
-    store: ModelStore, name: str, source: Path, file: AcceptedFile
+    store: ModelStore,
+    name: str,
+    source: Path,
+    file: AcceptedFile,
+    check: Callable[[Path], None] = lambda _: None,
 ) -> tuple[str, int, str]:
     """Copies or converts a file into the store; returns its sha256, length and the converter."""
     target = store.weights_path(name)
-    kind = kind_of(source, file.file)
+    vouched = store.catalog.identify(file.sha256) is not None
+    kind = kind_of(source, file.file, vouched=vouched)
     store.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".taking-", dir=store.root) as folder:
         made = Path(folder) / target.name
@@ -204,6 +256,7 @@ def _write_weights(
             sha256, converter = file.sha256, ""
         else:
             sha256, converter = convert(source, made, file.sha256, file.file), CONVERTER
+        check(made)
         made_bytes = made.stat().st_size
         move_in(made, target)
     return sha256, made_bytes, converter

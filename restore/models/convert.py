@@ -24,18 +24,19 @@ CONVERTER = "restore-1"
 _LARGEST_HEADER_BYTES = 32 << 20
 
 
-def kind_of(path: Path, name: str) -> str:
+def kind_of(path: Path, name: str, *, vouched: bool = False) -> str:
     """Says what a file is by its first bytes: ``safetensors``, ``pth`` or ``onnx``.
 
     Args:
         path: the file.
         name: the name that it was published under; ``path`` may be a download in progress.
+        vouched: whether the catalogue knows the file by its hash, so that ``.pt`` says nothing.
 
     Raises:
         UnsafeWeights: the name says ``.pt``, which is TorchScript's.
         UnsupportedModel: it is something else.
     """
-    if Path(name).suffix.lower() == ".pt":
+    if not vouched and Path(name).suffix.lower() == ".pt":
         raise UnsafeWeights(
             f"{name} is a .pt file, the kind that TorchScript programs come in",
             "a .safetensors or .pth file",

@@ -24,7 +24,10 @@ from restore.models.pickle_reader import TensorSpec
 
 __all__ = ["main", "state_of", "write_safetensors"]
 
-_NESTED = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net")
+_NESTED = (
+    *("params_ema", "params-ema", "params", "model_state_dict", "state_dict"),
+    *("state_dict_Model", "model", "net"),
+)
 _PREFIXES = ("module.", "netG.")
 _ITEM_FORMATS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 

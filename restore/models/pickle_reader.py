@@ -3,7 +3,9 @@
 A pickle is a program; Python's unpickler, and torch's restricted one, run it. This reader
 interprets only what the weights of a network need (containers, numbers, strings, storages and the
 recipe of a tensor) on plain values, and calls nothing that the file names. A name outside a short
-list, or an instruction that builds objects, ends the reading with that name in the error.
+list, or an instruction that builds objects, ends the reading with that name in the error. A second
+short list names what published checkpoints carry beside their weights, such as a numpy number of
+the validation: what these would build is left as an inert mark, and nothing can be taken out of it.
 
 Format: CPython's ``pickletools`` documents every opcode; tensors are described as by torch's
 ``torch/_utils.py`` (``_rebuild_tensor_v2``) and ``torch/serialization.py`` (persistent ids).
@@ -20,7 +22,7 @@ from typing import Any
 
 from restore.errors import UnsafeWeights
 
-__all__ = ["DTYPES", "StorageSpec", "TensorSpec", "read_pickle"]
+__all__ = ["DTYPES", "Inert", "StorageSpec", "TensorSpec", "read_pickle"]
 
 _MOST_OPCODES = 5_000_000
 
@@ -43,6 +45,17 @@ _PARAMETER = ("torch._utils", "_rebuild_parameter")
 _ORDERED_DICT = ("collections", "OrderedDict")
 _SIZE = ("torch", "Size")
 _NAMES = _TENSOR | {_PARAMETER, _ORDERED_DICT, _SIZE} | {("torch", storage) for storage in DTYPES}
+
+# Recognised by name so that a checkpoint can be read past them; never imported, never built.
+_INERT = frozenset(
+    {
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy", "dtype"),
+        ("_codecs", "encode"),
+        ("collections", "Counter"),
+        ("pca_comp", "DCTParams"),  # fLDR-VFI's settings of its 8x8 blocks
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,19 @@ class TensorSpec:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inert:
+    """Stands where a pickle would have built an object that is no part of the weights.
+
+    Attributes:
+        module: the module that the pickle names.
+        name: the name in it.
+    """
+
+    module: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +140,7 @@ def read_pickle(data: bytes, start: int = 0) -> tuple[Any, int]:
 
     Returns:
         The value, made of dict, list, tuple, set, str, bytes, int, float, bool, None,
-        ``StorageSpec`` and ``TensorSpec``; and where the pickle ends.
+        ``StorageSpec``, ``TensorSpec`` and ``Inert``; and where the pickle ends.
 
     Raises:
         UnsafeWeights: it names or builds anything else, or is malformed.
@@ -177,7 +203,7 @@ def _step(machine: _Machine, opcode: str, argument: Any, position: int) -> None:
 
 
 def _known(module: str, name: str, position: int) -> _Name:
-    if (module, name) not in _NAMES:
+    if (module, name) not in _NAMES | _INERT:
         raise _unsafe(f"names {module}.{name}, which would be imported and can run code", position)
     return _Name(module, name)
 
@@ -195,7 +221,9 @@ def _reduce(machine: _Machine) -> None:
     if not isinstance(target, _Name) or not isinstance(arguments, tuple):
         raise UnsafeWeights("the pickle calls something that is no name")
     key = (target.module, target.name)
-    if key in _TENSOR:
+    if key in _INERT:
+        machine.stack.append(Inert(*key))
+    elif key in _TENSOR:
         machine.stack.append(_tensor(arguments))
     elif key == _PARAMETER and arguments and isinstance(arguments[0], TensorSpec):
         machine.stack.append(arguments[0])
@@ -231,6 +259,16 @@ def _tensor(arguments: tuple[Any, ...]) -> TensorSpec:
     return TensorSpec(storage, offset, tuple(shape), tuple(strides))
 
 
+def _new_object(machine: _Machine) -> None:
+    """``cls.__new__(cls, *args)``: only for what stays inert."""
+    arguments, target = machine.stack.pop(), machine.stack.pop()
+    if not isinstance(target, _Name) or not isinstance(arguments, tuple):
+        raise UnsafeWeights("the pickle builds something that is no name")
+    if (target.module, target.name) not in _INERT:
+        raise UnsafeWeights(f"the pickle builds a {target.module}.{target.name}")
+    machine.stack.append(Inert(target.module, target.name))
+
+
 def _persistent(machine: _Machine) -> None:
     identity = machine.stack.pop()
     view = identity[5] if isinstance(identity, tuple) and len(identity) == 6 else None
@@ -251,9 +289,12 @@ def _persistent(machine: _Machine) -> None:
 
 
 def _build(machine: _Machine) -> None:
-    """An ordered dictionary may carry attributes (torch's ``_metadata``); they are dropped."""
+    """An ordered dictionary may carry attributes (torch's ``_metadata``); they are dropped.
+
+    So is the state of what stays inert.
+    """
     machine.stack.pop()
-    if not isinstance(machine.stack[-1], dict):
+    if not isinstance(machine.stack[-1], (dict, Inert)):
         raise UnsafeWeights("the pickle sets the attributes of an object")
 
 
@@ -318,6 +359,7 @@ _ACTIONS: dict[str, Callable[[_Machine], None]] = {
     "SETITEMS": lambda m: _fill(m, m.pop_mark()),
     "POP": lambda m: m.stack.__delitem__(-1),
     "REDUCE": _reduce,
+    "NEWOBJ": _new_object,
     "BUILD": _build,
     "BINPERSID": _persistent,
 }

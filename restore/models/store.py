@@ -171,7 +171,8 @@ class ModelStore:
                 )
             record = record_of(entry, found, path.stat().st_size, file.file, found, "")
         ours = entry.converted_sha256 if record.converter else ""
-        if entry.file_with(record.source_sha256) is None or ours not in ("", record.sha256):
+        known = entry.file_with(record.source_sha256) is not None or not entry.is_hashed
+        if not known or ours not in ("", record.sha256):
             raise HashMismatch(
                 f"{path} was made from a file with sha256 {record.source_sha256}",
                 f"a file of {entry.name}: {entry.published.sha256}",
@@ -235,7 +236,8 @@ class ModelStore:
             return ModelStatus(name, role, "damaged", str(error), entry, path, verified=False)
         state: ModelState = "embedded" if entry and entry.embedded else "present"
         if not stored.verified:
-            detail = "unverified: your own file, licence " + stored.licence
+            whose = "its publisher gives no hash" if entry else "your own file"
+            detail = f"unverified: {whose}, licence {stored.licence}"
         return ModelStatus(
             entry.name if entry else name,
             stored.role,
@@ -288,7 +290,8 @@ class ModelStore:
 
         Raises:
             InvalidInput: the hash is unknown and no name was given, or the name does not fit.
-            HashMismatch: the file is not the catalogue's model of that name.
+            HashMismatch: the file is not the catalogue's model of that name, or not the one that
+                was recorded when a model without a published hash first came in.
             UnsafeWeights: the file could run code.
             UnsupportedModel: the file is of another kind.
         """
@@ -341,6 +344,12 @@ def record_of(
 
 def how_to_get(entry: ModelEntry) -> str:
     """Returns a sentence on how to bring a catalogued model here."""
+    if not entry.is_hashed:
+        file = entry.published.file
+        return (
+            f"Its publisher gives no hash to check a download by: fetch {file} from "
+            f"{entry.urls[0]} yourself and run `restore models import {file}`, which records one."
+        )
     if not entry.only_on_google_drive:
         return f"Run `restore models pull {entry.name}`."
     return (
