@@ -24,7 +24,7 @@ ALLOWED = {
     "motion": VOCABULARY,
     "analysis": VOCABULARY | {"motion"},
     "grain": VOCABULARY | {"motion"},
-    "interpolation": VOCABULARY | {"motion"},
+    "interpolation": VOCABULARY | {"motion", "analysis", "grain"},
     "registration": VOCABULARY | {"motion"},
     "inspection": VOCABULARY | {"analysis", "grain", "motion", "registration"},
     "stages": VOCABULARY
