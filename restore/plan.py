@@ -24,6 +24,7 @@ from restore.media.master import VideoSpec
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
 from restore.media.reader import ClipReader
+from restore.order import ordered
 from restore.preflight import check_destination, check_frames, check_rate, expected_frames
 from restore.recipe import Recipe, Step
 from restore.stages import StageContext, build_stage
@@ -177,6 +178,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
             *info.warnings,
             *_beyond_memory(stages, job.settings),
             *changed_times(info, video, job.range),
+            *(note for stage in bases for note in getattr(stage, "notes", tuple)()),
         ),
         reader=reader,
     )
@@ -228,7 +230,7 @@ def build_pipeline(job: Job) -> tuple[AnyStage | VariedStage, ...]:
     if recipe.scale is not None and reached != recipe.scale:
         settings = {"scale": recipe.scale / reached}
         stages.append(build_stage("resize", settings, context))
-    return tuple(stages)
+    return ordered(stages)
 
 
 def _picture(job: Job, number: int) -> Frame:

@@ -89,9 +89,11 @@ class _Conducted:
                     return self._deliver(workers[0])
                 except ChunkDamaged:
                     self._drop_damaged()
-        finally:
+        except BaseException:
+            # Some may be in the middle of a chunk that nobody waits for any more.
             for worker in workers:
                 worker.stop()
+            raise
 
     def _drop_damaged(self) -> None:
         """Hold every chunk's file against its hash; what is not whole has to be done again."""
@@ -184,7 +186,7 @@ class _Conducted:
             if self._failure is not None:
                 raise Cancelled("another worker of the job failed")
             answer = worker.answer(_LOOK_S)
-            if answer is None or answer["kind"] == "ready":
+            if answer is None:
                 continue
             if answer["kind"] == kind:
                 return answer

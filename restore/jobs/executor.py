@@ -35,14 +35,17 @@ class Worker(Protocol):
         """
 
     def stop(self) -> None:
-        """End it at once; what it was doing is done again by another."""
+        """End what it is doing at once; another request begins anew."""
 
 
 class Executor(Protocol):
     """Gives workers: processes here, or machines elsewhere."""
 
     def workers(self, job: str) -> Sequence[Worker]:
-        """Start the workers for a job, one for each device."""
+        """Workers for a job, one for each device; the job before has no more use for them."""
+
+    def close(self) -> None:
+        """End all workers."""
 
 
 class LocalProcesses:
@@ -57,19 +60,29 @@ class LocalProcesses:
     def __init__(
         self, storage: Storage, devices: Sequence[str], program: str = "restore.jobs.worker"
     ) -> None:
-        self._storage = storage
-        self._devices = tuple(devices)
-        self._program = program
+        self._commands = [
+            [sys.executable, "-m", program, str(storage.root), device] for device in devices
+        ]
+        self._processes: list[_Process] = []
 
     def workers(self, job: str) -> list[_Process]:
-        """Start one process for each device."""
-        command = [sys.executable, "-m", self._program, str(self._storage.root), job]
-        return [_Process([*command, device]) for device in self._devices]
+        """The processes, one for each device; started with the first job, kept for the next."""
+        if not self._processes:
+            self._processes = [_Process(command) for command in self._commands]
+        for process in self._processes:
+            process.open(job)
+        return self._processes
+
+    def close(self) -> None:
+        """Kill the processes."""
+        for process in self._processes:
+            process.stop()
 
 
 class _Process:
     def __init__(self, command: list[str]) -> None:
         self._command = command
+        self._job = ""
         self._begin()
 
     def _begin(self) -> None:
@@ -99,11 +112,21 @@ class _Process:
                 answers.put(json.loads(line))
         answers.put(None)
 
+    def open(self, job: str) -> None:
+        """Name the job that requests are about."""
+        self._job = job
+        if self._child.poll() is None:
+            self._send({"do": "open", "job": job})
+
     def ask(self, request: dict[str, Any]) -> None:
-        """Send a request, to a new process where the one before was lost."""
+        """Send a request, to a new process where the one before is gone."""
         if self._child.poll() is not None:
             self.stop()
             self._begin()
+            self._send({"do": "open", "job": self._job})
+        self._send(request)
+
+    def _send(self, request: dict[str, Any]) -> None:
         assert self._child.stdin is not None  # noqa: S101 - asked for above
         with contextlib.suppress(BrokenPipeError):  # told by the next answer
             self._child.stdin.write(json.dumps(request) + "\n")

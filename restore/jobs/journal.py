@@ -23,6 +23,7 @@ from restore.jobs.rows import (
     FrameTime,
     JobRow,
     JobState,
+    Tally,
     chunk_of,
     job_of,
 )
@@ -43,6 +44,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     created_s REAL NOT NULL,
     changed_s REAL NOT NULL,
     result TEXT NOT NULL DEFAULT '{}',
+    facts TEXT NOT NULL DEFAULT '{}',
     UNIQUE (principal, request_id)
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created_s);
@@ -124,6 +126,7 @@ class Journal:
         *,
         principal: str = "",
         request_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> JobRow:
         """Book a job, queued. The same job, or the same request again, gives what is there.
 
@@ -134,6 +137,7 @@ class Journal:
             chunks: how many there are.
             principal: whose it is.
             request_id: the client's own name for this request; unique for each principal.
+            facts: what to keep beside it, as plain data.
         """
         with self._change() as db:
             found = db.execute(
@@ -144,15 +148,30 @@ class Journal:
                 now = time.time()
                 db.execute(
                     "INSERT INTO jobs (id, principal, request_id, state, plan, ordered, created_s, "
-                    "changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job, principal, request_id, JobState.QUEUED.value, plan, order, now, now),
+                    "changed_s, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        *(job, principal, request_id, JobState.QUEUED.value, plan, order),
+                        *(now, now, json.dumps(facts or {})),
+                    ),
                 )
-                db.executemany(
-                    "INSERT INTO chunks (job, number) VALUES (?, ?)",
-                    [(job, number) for number in range(chunks)],
-                )
+                self._add_chunks(db, job, chunks)
                 self._note(db, job, "created", f"{chunks} chunks")
             return self._row(db, job if found is None else found[0])
+
+    def plan(self, job: str, plan: str, order: str, chunks: int) -> JobRow:
+        """Book the plan of a job that was made without one.
+
+        Raises:
+            JobError: it has one, and may have been begun.
+        """
+        with self._change() as db:
+            row = self._row(db, job)
+            if row.plan:
+                raise JobError(f"job {job}, which is planned", "a job without a plan")
+            db.execute("UPDATE jobs SET plan = ?, ordered = ? WHERE id = ?", (plan, order, job))
+            self._add_chunks(db, job, chunks)
+            self._note(db, job, "planned", f"{chunks} chunks")
+            return self._row(db, job)
 
     def job(self, job: str, principal: str | None = None) -> JobRow:
         """A job by its id.
@@ -258,6 +277,20 @@ class Journal:
             ).fetchall()
         return [chunk_of(row) for row in rows]
 
+    def tally(self, job: str) -> Tally:
+        """How far a job has come, without reading all of its times."""
+        with self._lock:
+            chunks, done, frames = self._db.execute(
+                "SELECT COUNT(*), TOTAL(is_done), TOTAL(is_done * json_array_length(times)) "
+                "FROM chunks WHERE job = ?",
+                (job,),
+            ).fetchone()
+            last = self._db.execute(
+                "SELECT report FROM chunks WHERE job = ? AND is_done ORDER BY number DESC LIMIT 1",
+                (job,),
+            ).fetchone()
+        return Tally(chunks, int(done), int(frames), json.loads(last[0]) if last else {})
+
     def chunk_done(
         self,
         job: str,
@@ -319,6 +352,11 @@ class Journal:
         """Write down an event."""
         with self._change() as db:
             self._note(db, job, what, detail)
+
+    @staticmethod
+    def _add_chunks(db: sqlite3.Connection, job: str, chunks: int) -> None:
+        rows = [(job, number) for number in range(chunks)]
+        db.executemany("INSERT INTO chunks (job, number) VALUES (?, ?)", rows)
 
     @staticmethod
     def _note(db: sqlite3.Connection, job: str, what: str, detail: str) -> None:

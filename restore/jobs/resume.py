@@ -63,6 +63,7 @@ def run_durable(
     plan, pinned, planned = make_durable(job, chunk_frames=chunk_frames)
     storage = Storage(folder or work_folder(job.destination))
     storage.prepare(plan.id)
+    executor = LocalProcesses(storage, devices or (str(choose_device(job.settings.device)),))
     journal = Journal(storage.journal)
     try:
         row = journal.create(plan.id, plan.canonical(), order_to_json(pinned), len(plan.chunks))
@@ -70,7 +71,6 @@ def run_durable(
         if row.state.is_final:
             journal.forgive(row.id)
             journal.move(row.id, JobState.QUEUED, reason="asked for again")
-        executor = LocalProcesses(storage, devices or (str(choose_device(job.settings.device)),))
         row = conduct(
             journal,
             storage,
@@ -82,6 +82,7 @@ def run_durable(
         )
         rows = journal.chunks(row.id)
     finally:
+        executor.close()
         journal.close()
     if row.state is not JobState.SUCCEEDED:
         raise _failure(row, storage)

@@ -16,12 +16,13 @@ __all__ = [
     "FrameTime",
     "JobRow",
     "JobState",
+    "Tally",
     "chunk_of",
     "job_of",
 ]
 
 JOB_COLUMNS = (
-    "id, principal, state, reason, error_type, plan, ordered, created_s, changed_s, result"
+    "id, principal, state, reason, error_type, plan, ordered, created_s, changed_s, result, facts"
 )
 CHUNK_COLUMNS = "number, is_done, attempts, sha256, size_bytes, times, report"
 
@@ -69,11 +70,12 @@ class JobRow:
         state: where it stands.
         reason: why it is paused or failed, for people.
         error_type: name of the failure's class in :mod:`restore.errors`; empty where none.
-        plan: canonical JSON of the durable plan.
+        plan: canonical JSON of the durable plan; empty until the job was planned.
         order: the job as JSON, see :mod:`restore.jobs.order`.
         created_s: seconds since 1970.
         changed_s: seconds since 1970.
         result: what was delivered: sha256, bytes, frames, warnings; empty before.
+        facts: what whoever booked the job wants to know of it later.
     """
 
     id: str
@@ -86,6 +88,7 @@ class JobRow:
     created_s: float
     changed_s: float
     result: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,20 +114,38 @@ class ChunkRow:
     report: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How far a job has come.
+
+    Attributes:
+        chunks: in the plan.
+        done: of them.
+        frames: in the finished ones.
+        report: of the one that was finished last in order; empty before.
+    """
+
+    chunks: int
+    done: int
+    frames: int
+    report: Mapping[str, Any]
+
+
 def job_of(row: Sequence[Any]) -> JobRow:
     """A job from its columns."""
-    job, principal, state, reason, code, plan, order, created_s, changed_s, result = row
+    job, principal, state, reason, kind, plan, order, created_s, changed_s, result, facts = row
     return JobRow(
         id=job,
         principal=principal,
         state=JobState(state),
         reason=reason,
-        error_type=code,
+        error_type=kind,
         plan=plan,
         order=order,
         created_s=created_s,
         changed_s=changed_s,
         result=json.loads(result),
+        facts=json.loads(facts),
     )
 
 

@@ -1,4 +1,4 @@
-"""A worker process: ``python -m restore.jobs.worker STORAGE JOB DEVICE``.
+"""A worker process: ``python -m restore.jobs.worker STORAGE DEVICE``.
 
 It reads one request a line from standard input and answers with lines of JSON; whatever libraries
 print goes to standard error. It ends with its parent: nothing works on that nobody waits for.
@@ -17,9 +17,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from restore.errors import RestoreError
+
+if TYPE_CHECKING:
+    from restore.jobs.journal import Journal
+    from restore.jobs.storage import Storage
+    from restore.jobs.work import Work
 
 __all__ = ["main"]
 
@@ -69,56 +74,66 @@ def _private_stdout() -> IO[str]:
     return os.fdopen(kept, "w", encoding="utf-8")
 
 
-def main(storage_root: str, job_id: str, device: str) -> int:
+def main(storage_root: str, device: str) -> int:
     """Work until the input ends, which ends the process.
 
     Args:
         storage_root: folder of the journal and the chunks.
-        job_id: job to work on.
         device: where.
     """
     requests = _requests()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's to handle
     answers = _Answers(_private_stdout())
     # Loaded here: a parent that dies while torch is being imported is noticed.
-    from restore.jobs.durable import DurablePlan
     from restore.jobs.journal import Journal
-    from restore.jobs.order import order_from_json
     from restore.jobs.storage import Storage
-    from restore.jobs.work import Work
 
     storage = Storage(Path(storage_root))
-    journal = Journal(storage.journal)
-
-    def begin() -> Work:
-        row = journal.job(job_id)
-        plan = DurablePlan.from_json(row.plan)
-        return Work(plan, order_from_json(row.order), device, storage, job_id)
-
-    work = _tried(begin, answers)
-    if work is None:
-        return 1
-    answers.say("ready")
+    desk = _Desk(storage, Journal(storage.journal), device, answers)
     while True:
         request = json.loads(requests.get())
-        _tried(partial(_answer, work, journal, job_id, request, answers), answers)
+        _tried(partial(desk.serve, request), answers)
 
 
-def _answer(
-    work: Any,  # noqa: ANN401 - Work is loaded late
-    journal: Any,  # noqa: ANN401
-    job_id: str,
-    request: dict[str, Any],
-    answers: _Answers,
-) -> None:
-    if request["do"] == "chunk":
-        done = work.chunk(request["number"], lambda p: answers.progress(p.frames_done))
-        times = [[t.pts, str(t.time_base), t.duration, t.index] for t in done.times]
-        answers.say("chunk", **{**asdict(done), "times": times})
-    else:
-        rows = journal.chunks(job_id)
-        result = work.assemble(rows, answers.progress, overwrite=request["overwrite"])
-        answers.say("delivered", result=result)
+class _Desk:
+    """What one worker has before it: a job at a time."""
+
+    def __init__(self, storage: Storage, journal: Journal, device: str, answers: _Answers) -> None:
+        self._storage, self._journal = storage, journal
+        self._device, self._answers = device, answers
+        self._job = ""
+        self._work: Work | None = None
+
+    def serve(self, request: dict[str, Any]) -> None:
+        """Answer one request."""
+        if request["do"] == "open":
+            # The one before and its weights go before the next ones come.
+            self._job, self._work = request["job"], None
+        elif request["do"] == "chunk":
+            done = self._opened().chunk(
+                request["number"], lambda progress: self._answers.progress(progress.frames_done)
+            )
+            times = [[t.pts, str(t.time_base), t.duration, t.index] for t in done.times]
+            self._answers.say("chunk", **{**asdict(done), "times": times})
+        else:
+            result = self._opened().assemble(
+                self._journal.chunks(self._job),
+                self._answers.progress,
+                overwrite=request["overwrite"],
+            )
+            self._answers.say("delivered", result=result)
+
+    def _opened(self) -> Work:
+        from restore.jobs.durable import DurablePlan
+        from restore.jobs.order import order_from_json
+        from restore.jobs.work import Work
+
+        if self._work is None:
+            row = self._journal.job(self._job)
+            plan = DurablePlan.from_json(row.plan)
+            job = order_from_json(row.order)
+            self._work = Work(plan, job, self._device, self._storage, self._job)
+        return self._work
 
 
 def _tried(do: Callable[[], Any], answers: _Answers) -> Any:  # noqa: ANN401
@@ -136,4 +151,4 @@ def _tried(do: Callable[[], Any], answers: _Answers) -> Any:  # noqa: ANN401
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    sys.exit(main(*sys.argv[1:3]))

@@ -63,4 +63,4 @@ FAULTS = {
 
 if __name__ == "__main__":
     FAULTS[os.environ["FAULT"]]()
-    sys.exit(worker.main(*sys.argv[1:4]))
+    sys.exit(worker.main(*sys.argv[1:3]))

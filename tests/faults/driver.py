@@ -47,7 +47,12 @@ def durable(
     journal = Journal(storage.journal)
     journal.create(plan.id, plan.canonical(), order_to_json(pinned), len(plan.chunks))
     executor = LocalProcesses(storage, devices, program)
-    row = conduct(journal, storage, executor, plan.id, frames_total=planned.frames, cancel=cancel)
+    try:
+        row = conduct(
+            journal, storage, executor, plan.id, frames_total=planned.frames, cancel=cancel
+        )
+    finally:
+        executor.close()
     return row, journal
 
 

@@ -1,0 +1,89 @@
+"""Live frames on the client's side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from restore_client.v1 import restoration_pb2 as pb
+
+__all__ = ["LiveFrame", "LiveStream", "frames_of", "requests_of"]
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LiveFrame:
+    """A frame as bytes.
+
+    Attributes:
+        data: its planes one after the other, or packed, in the stream's pixel format.
+        pts: presentation time in the stream's time base.
+        duration: in the stream's time base; 0 where unknown.
+        is_synthetic: made up between frames of the source.
+    """
+
+    data: bytes
+    pts: int
+    duration: int = 0
+    is_synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class LiveStream:
+    """What comes back.
+
+    Attributes:
+        started: size, pixel format, colour, rate, time base and latency of the frames.
+        frames: the frames, as they come; taking them drives the stream.
+    """
+
+    started: pb.LiveStarted
+    frames: Iterator[LiveFrame]
+
+
+def requests_of(spec: pb.LiveSpec, frames: Iterable[LiveFrame]) -> Iterator[pb.RestoreRequest]:
+    """The spec, then every frame in pieces."""
+    yield pb.RestoreRequest(spec=spec)
+    for index, frame in enumerate(frames):
+        for offset in range(0, len(frame.data), _PIECE_BYTES):
+            stop = offset + _PIECE_BYTES
+            yield pb.RestoreRequest(
+                piece=pb.FramePiece(
+                    index=index,
+                    pts=frame.pts,
+                    offset=offset,
+                    data=frame.data[offset:stop],
+                    is_last=stop >= len(frame.data),
+                    duration=frame.duration,
+                )
+            )
+
+
+class Gathering:
+    """Pieces into frames."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._pts = self._duration = 0
+
+    def add(self, piece: pb.FramePiece) -> LiveFrame | None:
+        """Take a piece; the frame that it ends, if it ends one."""
+        if not self._held:
+            self._pts, self._duration = piece.pts, piece.duration
+        self._held += piece.data
+        if not piece.is_last:
+            return None
+        frame = LiveFrame(bytes(self._held), self._pts, self._duration, piece.is_synthetic)
+        self._held = bytearray()
+        return frame
+
+
+def frames_of(responses: Iterable[pb.RestoreResponse]) -> Iterator[LiveFrame]:
+    """Frames from the pieces of a stream."""
+    gathering = Gathering()
+    for response in responses:
+        if response.WhichOneof("message") == "piece":
+            frame = gathering.add(response.piece)
+            if frame is not None:
+                yield frame

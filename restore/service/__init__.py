@@ -1,0 +1,1 @@
+"""The gRPC service: live frames, durable jobs, transfers, the catalogue."""

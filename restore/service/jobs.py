@@ -1,0 +1,310 @@
+"""JobService: durable jobs made of uploads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import grpc
+
+from restore import errors
+from restore.api import make_job
+from restore.errors import InvalidInput, RestoreError
+from restore.jobs.journal import Journal
+from restore.jobs.order import order_to_json
+from restore.jobs.rows import JobRow, JobState
+from restore.plan import JobPlan, plan_job
+from restore.service.asked import recipe_of
+from restore.service.auth import principal_of
+from restore.service.deliverables import Deliverables
+from restore.service.dispatch import Dispatcher
+from restore.service.names import job_name, parse_name, request_id, upload_name
+from restore.service.settings import ServiceSettings
+from restore.service.status import QuotaExceeded, translated
+from restore.service.uploads import Upload, Uploads
+from restore.service.v1 import common_pb2
+from restore.service.v1 import job_pb2 as pb
+from restore.service.v1 import job_pb2_grpc as rpc
+from restore.time import FrameRange
+
+__all__ = ["Jobs"]
+
+_ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+_CONTAINERS = (".mp4", ".mkv", ".mov")
+_PAGE, _MOST = 50, 200
+_LOOK_S = 0.5
+
+
+class Jobs(rpc.JobServiceServicer):
+    """The servicer.
+
+    Args:
+        journal: of the server.
+        uploads: sources.
+        deliverables: results.
+        dispatcher: who runs jobs.
+        settings: of the server.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        uploads: Uploads,
+        deliverables: Deliverables,
+        dispatcher: Dispatcher,
+        settings: ServiceSettings,
+    ) -> None:
+        self._journal, self._uploads, self._deliverables = journal, uploads, deliverables
+        self._dispatcher, self._settings = dispatcher, settings
+
+    def CreateJobs(
+        self, request: pb.CreateJobsRequest, context: grpc.ServicerContext
+    ) -> pb.CreateJobsResponse:
+        """Plan and book one job for each upload; all of them or none."""
+        with translated(context):
+            principal = principal_of(context, self._settings)
+            if not 0 < len(request.request_id) <= 200:
+                raise InvalidInput("a request id of no or over 200 characters", "1 to 200")
+            if not request.sources:
+                raise InvalidInput("no source", "at least one upload")
+            made = [self._ready(request, n, principal) for n in range(len(request.sources))]
+            self._check_quota(principal, [plan for _, _, plan in made])
+            rows = []
+            for name, upload, plan in made:
+                facts = _facts(upload, plan)
+                if request.validate_only:
+                    rows.append(_unbooked(name, principal, facts))
+                    continue
+                rows.append(
+                    self._journal.create(
+                        name,
+                        "",
+                        order_to_json(plan.job),
+                        0,
+                        principal=principal,
+                        request_id=name,
+                        facts=facts,
+                    )
+                )
+            self._dispatcher.wake()
+            return pb.CreateJobsResponse(jobs=[self._told(row) for row in rows])
+
+    def _ready(
+        self, request: pb.CreateJobsRequest, place: int, principal: str
+    ) -> tuple[str, Upload, JobPlan]:
+        """A job's id, source and plan."""
+        upload = self._uploads.get(parse_name("uploads", request.sources[place]), principal)
+        name = request_id(principal, request.request_id, place)
+        wanted = request.delivery
+        ending = wanted.container or ".mkv"
+        if ending not in _CONTAINERS:
+            raise InvalidInput(f"container {ending[:20]!r}", f"one of {', '.join(_CONTAINERS)}")
+        recipe, options = recipe_of(request.recipe)
+        for field in ("codec", "crf", "speed", "bit_depth"):
+            if wanted.HasField(field):
+                options[field] = getattr(wanted, field)
+        if request.HasField("range"):
+            stop = request.range.stop if request.range.HasField("stop") else None
+            options["range"] = FrameRange(request.range.start, stop)
+        place_of = self._deliverables.place(name, ending)
+        job = make_job(self._uploads.path(upload), place_of, recipe, options)
+        plan = plan_job(replace(job, overwrite=True), measure=True)
+        self._check_size(plan)
+        return name, upload, plan
+
+    def _check_size(self, plan: JobPlan) -> None:
+        limits = self._settings
+        for width, height in (plan.source.upright_px, (plan.video.width_px, plan.video.height_px)):
+            if width > limits.max_width_px or height > limits.max_height_px:
+                raise InvalidInput(
+                    f"a picture of {width}x{height}",
+                    f"at most {limits.max_width_px}x{limits.max_height_px}",
+                )
+        if (plan.frames or 0) > limits.max_frames:
+            raise InvalidInput(f"{plan.frames} frames", f"at most {limits.max_frames}")
+
+    def _check_quota(self, principal: str, plans: list[JobPlan]) -> None:
+        alive = self._journal.jobs(_ALIVE, principal=principal, limit=self._settings.max_jobs + 1)
+        if len(alive) + len(plans) > self._settings.max_jobs:
+            raise QuotaExceeded(
+                f"{len(plans)} jobs beside {len(alive)} that have not ended",
+                f"at most {self._settings.max_jobs} together",
+            )
+        held = sum(row.facts.get("pixels", 0) for row in alive)
+        new = sum(_pixels(plan) for plan in plans)
+        if held + new > self._settings.max_job_pixels:
+            raise QuotaExceeded(
+                f"{new} frames x pixels beside {held} of jobs that have not ended",
+                f"at most {self._settings.max_job_pixels} together",
+            )
+
+    def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:
+        """A job as it is."""
+        with translated(context):
+            return pb.GetJobResponse(job=self._told(self._row(request.name, context)))
+
+    def ListJobs(
+        self, request: pb.ListJobsRequest, context: grpc.ServicerContext
+    ) -> pb.ListJobsResponse:
+        """The principal's jobs, oldest first."""
+        with translated(context):
+            states = [
+                JobState(pb.JobState.Name(s).removeprefix("JOB_STATE_")) for s in request.states
+            ]
+            size = min(request.page_size or _PAGE, _MOST)
+            if size < 1:
+                raise InvalidInput(f"a page of {size} jobs", f"1 to {_MOST}")
+            rows = self._journal.jobs(
+                states or tuple(JobState),
+                principal=principal_of(context, self._settings),
+                limit=size,
+                after=_page(request.page_token),
+            )
+            last = rows[-1] if len(rows) == size else None
+            token = f"{last.created_s!r}/{last.id}" if last else ""
+            return pb.ListJobsResponse(
+                jobs=[self._told(row) for row in rows], next_page_token=token
+            )
+
+    def WatchJob(
+        self, request: pb.WatchJobRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchJobResponse]:
+        """The job after every change."""
+        with translated(context):
+            last = None
+            while context.is_active():
+                row = self._row(request.name, context)
+                job = self._told(row)
+                if job != last:
+                    last = job
+                    yield pb.WatchJobResponse(job=job)
+                if row.state.is_final:
+                    return
+                self._dispatcher.wait(_LOOK_S)
+
+    def PauseJob(
+        self, request: pb.PauseJobRequest, context: grpc.ServicerContext
+    ) -> pb.PauseJobResponse:
+        """Stop a job where it is; its finished chunks stand."""
+        return pb.PauseJobResponse(job=self._moved(request.name, context, JobState.PAUSED))
+
+    def ResumeJob(
+        self, request: pb.ResumeJobRequest, context: grpc.ServicerContext
+    ) -> pb.ResumeJobResponse:
+        """Let a paused or failed job go on."""
+        return pb.ResumeJobResponse(job=self._moved(request.name, context, JobState.QUEUED))
+
+    def CancelJob(
+        self, request: pb.CancelJobRequest, context: grpc.ServicerContext
+    ) -> pb.CancelJobResponse:
+        """End a job for good."""
+        return pb.CancelJobResponse(job=self._moved(request.name, context, JobState.CANCELLED))
+
+    def DeleteJob(
+        self, request: pb.DeleteJobRequest, context: grpc.ServicerContext
+    ) -> pb.DeleteJobResponse:
+        """Forget a job that has ended, with its deliverable."""
+        with translated(context):
+            row = self._row(request.name, context)
+            self._journal.delete(row.id)
+            self._deliverables.delete(row.id)
+            return pb.DeleteJobResponse()
+
+    def _moved(self, name: str, context: grpc.ServicerContext, state: JobState) -> pb.Job:
+        with translated(context):
+            principal = principal_of(context, self._settings)
+            job = parse_name("jobs", name)
+            return self._told(self._dispatcher.move(job, principal, state, "asked by the client"))
+
+    def _row(self, name: str, context: grpc.ServicerContext) -> JobRow:
+        principal = principal_of(context, self._settings)
+        return self._journal.job(parse_name("jobs", name), principal)
+
+    def _told(self, row: JobRow) -> pb.Job:
+        job = pb.Job(
+            name=job_name(row.id),
+            state=f"JOB_STATE_{row.state.value}",
+            source=upload_name(row.facts["upload"]),
+            recipe=row.facts["recipe"],
+            estimate=pb.Estimate(**row.facts["estimate"]),
+            progress=self._progress(row),
+            warnings=row.result.get("warnings", row.facts["notes"]),
+            plan_sha256=hashlib.sha256(row.plan.encode()).hexdigest() if row.plan else "",
+        )
+        job.create_time.FromNanoseconds(int(row.created_s * 1e9))
+        job.change_time.FromNanoseconds(int(row.changed_s * 1e9))
+        if row.error_type:
+            kind: type[RestoreError] = getattr(errors, row.error_type, RestoreError)
+            job.failure.CopyFrom(
+                common_pb2.Failure(status=kind.grpc_code, reason=row.error_type, message=row.reason)
+            )
+        if row.state is JobState.SUCCEEDED:
+            job.deliverable.CopyFrom(
+                pb.Deliverable(
+                    name=job_name(row.id),
+                    sha256=row.result["sha256"],
+                    size_bytes=row.result["bytes"],
+                    frames=row.result["frames"],
+                )
+            )
+        return job
+
+    def _progress(self, row: JobRow) -> pb.Progress:
+        tally = self._journal.tally(row.id)
+        told = pb.Progress(
+            frames_done=tally.frames,
+            frames_total=row.facts.get("frames"),
+            chunks_done=tally.done,
+            chunks_total=tally.chunks,
+        )
+        running = self._dispatcher.progress(row.id)
+        if running is not None:
+            told.frames_done = max(told.frames_done, running.frames_done)
+            told.fps = running.fps
+            if running.eta_s is not None:
+                told.eta_s = running.eta_s
+        stages = tally.report.get("stages", [])
+        slowest = max(stages, key=lambda stage: stage["elapsed_s"], default=None)
+        told.stage = slowest["stage"] if slowest else ""
+        return told
+
+
+def _pixels(plan: JobPlan) -> int:
+    return (plan.frames or 0) * plan.video.width_px * plan.video.height_px
+
+
+def _facts(upload: Upload, plan: JobPlan) -> dict[str, object]:
+    """What the contract tells of a job beside its state."""
+    frames = plan.frames
+    # Chunks are lossless and the deliverable lies beside them: half a sample's bytes is what FFV1
+    # needs for film with grain.
+    disk = None if frames is None else _pixels(plan) * 3
+    estimate = {
+        "frames": frames,
+        "expected_s": plan.expected_s,
+        "memory_bytes": plan.memory_bytes,
+        "disk_bytes": disk,
+    }
+    return {
+        "upload": upload.id,
+        "recipe": plan.job.recipe.name,
+        "frames": frames,
+        "pixels": _pixels(plan),
+        "estimate": {key: value for key, value in estimate.items() if value is not None},
+        "notes": list(plan.notes),
+    }
+
+
+def _unbooked(name: str, principal: str, facts: dict[str, object]) -> JobRow:
+    return JobRow(name, principal, JobState.QUEUED, "", "", "", "", 0.0, 0.0, facts=facts)
+
+
+def _page(token: str) -> tuple[float, str]:
+    if not token:
+        return 0.0, ""
+    created, _, job = token.partition("/")
+    try:
+        return float(created), parse_name("jobs", f"jobs/{job}")
+    except ValueError:
+        raise InvalidInput(f"page token {token[:80]!r}", "one that ListJobs gave") from None

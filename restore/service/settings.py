@@ -1,0 +1,149 @@
+"""Settings of the service: one TOML file, and the environment over it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from restore.errors import InvalidInput
+from restore.validation import refusal
+
+__all__ = ["ServiceSettings", "load_settings"]
+
+_LOOPBACK = ("127.", "localhost", "[::1]", "unix:")
+
+
+class ServiceSettings(BaseSettings):
+    """Everything that may be set of a server; every field is ``RESTORE_SERVICE_...`` too.
+
+    Attributes:
+        address: host and port to listen on. Beyond loopback, TLS and tokens or client certificates
+            are required; port 0 takes a free one.
+        storage: folder of the journal, uploads, chunks and deliverables.
+        devices: one worker for each; ``auto`` is the first GPU, or the CPU.
+        tls_certificate: PEM file of the server's chain.
+        tls_key: PEM file of its key.
+        tls_client_ca: PEM file of the authority that clients' certificates must come from (mTLS).
+        tokens: bearer tokens by the principal whom they stand for.
+        max_width_px: largest picture.
+        max_height_px: largest picture.
+        max_frames: longest clip.
+        max_upload_bytes: largest upload.
+        max_streams: live streams at a time.
+        max_stream_s: longest live stream.
+        max_jobs: jobs that one principal may have waiting or running.
+        max_job_pixels: frames times pixels of the result, of one principal's jobs that have not
+            ended.
+        max_stored_bytes: uploads and deliverables of one principal.
+        queue_bytes: frames of one live stream that may wait, on each side.
+        chunk_frames: frames of a job's chunk.
+        threads: threads of torch in one worker; all cores where None.
+        keep_s: how long uploads that nothing uses and deliverables are kept.
+        metrics_address: host and port of Prometheus metrics; none where empty.
+        dev: reflection.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RESTORE_SERVICE_", extra="forbid", frozen=True)
+
+    address: str = "127.0.0.1:50551"
+    storage: Path = Path("restore-storage")
+    devices: tuple[str, ...] = ("auto",)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    tokens: dict[str, str] = Field(default_factory=dict)
+    max_width_px: int = Field(default=8192, ge=16)
+    max_height_px: int = Field(default=8192, ge=16)
+    max_frames: int = Field(default=1_000_000, ge=1)
+    max_upload_bytes: int = Field(default=50 << 30, ge=1)
+    max_streams: int = Field(default=64, ge=1)
+    max_stream_s: float = Field(default=86_400.0, gt=0)
+    max_jobs: int = Field(default=1000, ge=1)
+    max_job_pixels: int = Field(default=10**14, ge=1)
+    max_stored_bytes: int = Field(default=500 << 30, ge=1)
+    queue_bytes: int = Field(default=64 << 20, ge=1)
+    chunk_frames: int = Field(default=48, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    keep_s: float = Field(default=7 * 86_400.0, gt=0)
+    metrics_address: str = ""
+    dev: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given by name first, then the environment, then the file."""
+        named = os.environ.get("RESTORE_SERVICE_CONFIG")
+        file = TomlConfigSettingsSource(settings_cls, toml_file=named) if named else None
+        return (init_settings, env_settings, *((file,) if file else ()))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        return self.address.startswith(_LOOPBACK)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the server has a certificate."""
+        return self.tls_certificate is not None
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if self.tls_client_ca is not None and not self.has_tls:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if any(len(token) < 24 for token in self.tokens.values()):
+            raise ValueError("tokens have at least 24 characters; take 32 random ones")
+        if len(set(self.tokens.values())) < len(self.tokens):
+            raise ValueError("two principals have the same token")
+        if self.is_loopback:
+            return self
+        if not self.has_tls:
+            raise ValueError(
+                f"{self.address} can be reached from other machines: tls_certificate and tls_key "
+                "are required there, or an address such as 127.0.0.1:50551"
+            )
+        if not self.tokens and self.tls_client_ca is None:
+            raise ValueError(
+                f"{self.address} can be reached from other machines: tokens or tls_client_ca are "
+                "required there, so that jobs belong to somebody"
+            )
+        return self
+
+
+def load_settings(file: Path | None = None, **given: object) -> ServiceSettings:
+    """Read the settings: ``given`` over the environment over the file.
+
+    Args:
+        file: TOML file; ``$RESTORE_SERVICE_CONFIG`` where None.
+        given: fields by name; None means not given.
+
+    Raises:
+        InvalidInput: the file is missing or no TOML, or a setting is wrong or unsafe.
+    """
+    if file is not None:
+        if not file.is_file():
+            raise InvalidInput(f"settings file {str(file)!r}, which is not there")
+        os.environ["RESTORE_SERVICE_CONFIG"] = str(file)
+    named = {key: value for key, value in given.items() if value is not None}
+    try:
+        return ServiceSettings(**named)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise refusal(error, ServiceSettings, "the service's settings") from error
+    except ValueError as error:
+        raise InvalidInput(f"the service's settings cannot be read: {error}") from error
