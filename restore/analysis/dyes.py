@@ -28,7 +28,7 @@ _DEEPEST: Final = 0.02  # R'G'B' of the black that a picture is brought to
 _RARE: Final = 3e-5  # share of the pictures that is a vote
 _TONED: Final = 0.015  # R'G'B' by which colours of one tone differ in black-and-white film
 _ANCHOR: Final = 0.7  # 1 holds the brightest channel at white, 0 the mean of the channels
-_GATE: Final = (10.0, 1.5)  # evidence at which half of a correction is made, and its softness
+_GATE: Final = (9.0, 0.7)  # evidence at which half of a correction is made, and its softness
 
 
 class DyeTally:
@@ -96,14 +96,12 @@ class DyeFade:
         gain: ``[3]`` logarithm of what white was multiplied by.
         power: ``[3]`` share of each layer's density that is left; the best layer's is 1.
         pedestal: R'G'B' that black was lifted to, all channels alike.
-        white: factor on R'G'B' that brings the white point back.
         evidence: how much better the picture's greys explain this than no fade; 10 is a good case.
     """
 
     gain: Doubles
     power: Doubles
     pedestal: float = 0.0
-    white: float = 1.0
     evidence: float = 0.0
 
     @classmethod
@@ -117,7 +115,6 @@ class DyeFade:
             self.gain + share * (other.gain - self.gain),
             self.power + share * (other.power - self.power),
             self.pedestal + share * (other.pedestal - self.pedestal),
-            self.white + share * (other.white - self.white),
             other.evidence,
         )
 
@@ -165,12 +162,10 @@ def fit_fade(
 
 
 def _levelled(fade: DyeFade, ends: Doubles, share: float) -> DyeFade:
-    """The same fade with black and white points, as far as they are plainly not the scene's."""
-    low, high = np.exp((ends[2:] - fade.gain) / fade.power).mean(1)
+    """The same fade with its black point, as far as the black is plainly not the scene's."""
+    low = float(np.exp((ends[2] - fade.gain) / fade.power).mean())
     lift = max(0.0, low - _DEEPEST) * float(np.clip((0.25 - low) / 0.15, 0, 1)) * share
-    left = (high - lift) / (1 - lift)
-    white = float(np.clip(0.95 / max(left, 0.01), 1, 1.15)) if left > 0.7 else 1.0
-    return DyeFade(fade.gain, fade.power, lift, 1 + (white - 1) * share, fade.evidence)
+    return DyeFade(fade.gain, fade.power, lift, fade.evidence)
 
 
 class _Search:

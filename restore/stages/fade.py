@@ -197,8 +197,8 @@ def corrected(data: Tensor, fade: DyeFade) -> Tensor:
     power = torch.tensor(1 / fade.power, dtype=data.dtype, device=data.device)[:, None, None]
     bent = data.clamp(min=_LINEAR).log_().sub_(gain).mul_(power).exp_()
     out = torch.where(data < _LINEAR, bent * (data / _LINEAR), bent)
-    out = (out - fade.pedestal) * (fade.white / (1 - fade.pedestal))
-    tops = (np.exp(-fade.gain / fade.power) - fade.pedestal) * fade.white / (1 - fade.pedestal)
+    out = (out - fade.pedestal) / (1 - fade.pedestal)
+    tops = (np.exp(-fade.gain / fade.power) - fade.pedestal) / (1 - fade.pedestal)
     for channel, top in enumerate(tops.tolist()):
         if top > 1.001:
             above = (out[channel] - _KNEE).clamp(min=0)
