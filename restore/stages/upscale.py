@@ -1,4 +1,4 @@
-"""Super-resolution of single frames."""
+"""Super-resolution, of single frames or with their neighbours beside them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from restore.errors import InvalidInput, UnsupportedModel
-from restore.models.load import denoise_blend
+from restore.models.choose import choose_model
+from restore.models.load import denoise_blend, load_model
+from restore.models.windowed import ARCHITECTURE, is_windowed, load_window_model
 from restore.stages import StageContext
-from restore.stages.network import Network, load_for
+from restore.stages.network import Network
+from restore.stages.window_network import WindowNetwork
 
 __all__ = ["Upscale"]
 
@@ -20,7 +23,11 @@ _HAS_TWIN = "realesr-general-x4v3"
 
 
 class Upscale:
-    """A network that makes frames larger by a whole factor, most often 4."""
+    """A network that makes frames larger by a whole factor, most often 4.
+
+    Some models look at one frame, some at a window of frames: those are aligned by optical flow
+    first. Windows never cross a cut.
+    """
 
     class Settings(BaseModel):
         """Settings of the stage; ``denoise_strength`` is for realesr-general-x4v3 alone."""
@@ -31,7 +38,7 @@ class Upscale:
         scale: int = Field(default=4, ge=2, le=8)
         denoise_strength: float | None = Field(default=None, ge=0, le=1)
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network | WindowNetwork) -> None:
         self._network = network
         self.spec = network.spec
 
@@ -52,7 +59,15 @@ class Upscale:
                     f"Use --model {_HAS_TWIN}.",
                 )
             blend = denoise_blend(settings.denoise_strength)
-        model, note = load_for("upscale", settings.model, context, settings.scale, blend)
+        name, note = settings.model, ""
+        if name is None:
+            choice = choose_model(
+                "upscale", settings.scale, context.store, context.quality, context.look
+            )
+            name, note = choice.name, choice.reason
+        if is_windowed(name, context.store):
+            return cls(_windowed(name, note, context))
+        model = load_model(name, store=context.store, blend=blend)
         if model.scale < 2:
             raise UnsupportedModel(
                 f"model {model.name} of scale {model.scale} for stage 'upscale'",
@@ -69,5 +84,18 @@ class Upscale:
         self._network.place(device, dtype)
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
-        """``[N, 1, 3, h, w]`` to ``[N, 3, h * scale, w * scale]``."""
+        """``[N, T, 3, h, w]`` to ``[N, 3, h * scale, w * scale]``."""
         return self._network.run(windows, seeds)
+
+
+def _windowed(name: str, note: str, context: StageContext) -> WindowNetwork:
+    """The network over several frames, and the embedded one for frames that are alone."""
+    model = load_window_model(name, context.store)
+    ranked = context.store.catalog.ranked("upscale", model.scale)
+    alone = [e.name for e in ranked if e.embedded and e.architecture != ARCHITECTURE]
+    if not alone:
+        raise UnsupportedModel(
+            f"model {model.name} of scale {model.scale}, for which no single-frame model ships",
+            "a scale that one ships for: frames without neighbours need it",
+        )
+    return WindowNetwork("upscale", model, load_model(alone[0], store=context.store), note)
