@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from restore.errors import HashMismatch, ModelError, UnsafeWeights, UnsupportedModel
+from restore.errors import HashMismatch, ModelError, UnsupportedModel
 from restore.models.convert import CONVERTER, convert
 from restore.models.load import load_model
 from restore.models.store import ModelStore

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from restore.cli import app
 from restore.errors import CatalogError, HashMismatch, ModelNotFound, UnsupportedModel
 from restore.models.catalog import CATALOG_PATH, default_catalog, read_catalog
+from restore.models.choose import choose_model
 from restore.models.interpolators import load_interpolator
 from restore.models.store import ModelStore
 from tests.rife_reference import random_state, read_forms
@@ -77,6 +78,16 @@ def test_pulling_says_what_to_do_by_hand(tmp_path):
     for act in (store.pull, store.get):
         with pytest.raises(ModelNotFound, match=r"restore models import flownet_v4\.26\.pkl"):
             act("RIFE-4.26")
+
+
+def test_choosing_an_interpolation_model(tmp_path):
+    store = ModelStore(tmp_path / "store")
+    with pytest.raises(ModelNotFound, match="restore models pull fLDR-VFI"):
+        choose_model("interpolate", 1, store)
+    store.import_file(flownet(tmp_path / "flownet_v4.12.lite.pkl"))
+    choice = choose_model("interpolate", 1, store, "best")
+    assert choice.name == "RIFE-4.12.lite"
+    assert "`restore models import flownet_v4.25.heavy.pkl`" in choice.reason
 
 
 def test_bytes_and_hash_come_together_or_not_at_all(tmp_path):

@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 
 from restore.errors import InvalidInput, ModelNotFound
 from restore.models.catalog import ModelEntry
-from restore.models.store import ModelStore
+from restore.models.store import ModelStore, how_to_get
 
 __all__ = ["SMALL_MFLOP_PER_PX", "Choice", "Quality", "choose_model"]
 
@@ -62,7 +62,7 @@ def choose_model(
     ranked = tuple(e for e in store.catalog.ranked(role, scale) if e.look in ("", look))
     here = [entry for entry in ranked if store.has(entry.name)]
     if not here:
-        hint = f"Run `restore models pull {_easiest(ranked).name}`." if ranked else ""
+        hint = how_to_get(_easiest(ranked)) if ranked else ""
         raise ModelNotFound(f"no {role} model of scale {scale} is on this machine", fix=hint)
     embedded = next((entry for entry in here if entry.embedded), None)
     if quality == "fast":
@@ -115,10 +115,10 @@ def _best_reason(taken: ModelEntry, ranked: tuple[ModelEntry, ...]) -> str:
     if not better:
         return f"{_what(taken)} was taken: nothing in the catalogue ranks higher for this task."
     top, easiest = better[0], _easiest(tuple(better))
+    act = f"pull {top.name}" if top.is_hashed else f"import {top.published.file}"
     text = (
-        f"{_what(taken)} was taken: the strongest on this machine. `restore models pull "
-        f"{top.name}` would bring {top.name} ({top.architecture}, {_size(top)}), which ranks "
-        "highest"
+        f"{_what(taken)} was taken: the strongest on this machine. `restore models {act}` would "
+        f"bring {top.name} ({top.architecture}, {_size(top)}), which ranks highest"
     )
     text += ", from Google Drive only" * top.only_on_google_drive
     if easiest is not top:
@@ -127,8 +127,9 @@ def _best_reason(taken: ModelEntry, ranked: tuple[ModelEntry, ...]) -> str:
 
 
 def _easiest(entries: tuple[ModelEntry, ...]) -> ModelEntry:
-    """The strongest that can be fetched without Google Drive, else the strongest."""
-    return next((e for e in entries if e.urls and not e.only_on_google_drive), entries[0])
+    """The strongest that can be pulled without Google Drive, else the strongest."""
+    direct = (e for e in entries if e.urls and e.is_hashed and not e.only_on_google_drive)
+    return next(direct, entries[0])
 
 
 def _size(entry: ModelEntry) -> str:
