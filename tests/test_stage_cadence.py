@@ -13,10 +13,12 @@ from restore.analysis.repeats import LOOKAHEAD
 from restore.engine.run import process
 from restore.engine.settings import EngineSettings
 from restore.errors import InvalidInput
+from restore.media.probe import probe
 from restore.media.roundtrip import roundtrip
 from restore.recipe import Recipe, Step
 from restore.restoration import Job, run_job
 from restore.stages import StageContext, build_stage, check_settings
+from restore.time import Clock
 from tests.cli_material import write_clip
 from tests.stage_clips import film, frames_of, pan, weathered
 
@@ -152,6 +154,19 @@ def test_no_more_than_the_declared_frames_are_held(films):
     for frame in process(source(), [stage], CPU):
         assert len(taken) <= frame.index + 1 + stage.spec.delay
     assert stage.spec.delay == LOOKAHEAD + 1
+
+
+def test_the_films_rate_is_known_beforehand_and_delivered(tmp_path):
+    stage = cadence(fps="18", keep="film rate")
+    clock = stage.retime(Clock(PAL, 1 / PAL, False, 250))
+    assert (clock.frame_rate, clock.is_vfr, clock.frames, clock.tempo) == (18, False, 180, 1)
+    assert cadence().retime(Clock(PAL, 1 / PAL, False, 250)).is_vfr
+    source = write_clip(tmp_path / "in.mkv", 30)
+    out = tmp_path / "out.mp4"
+    recipe = Recipe("x", "", (Step("cadence", {"fps": 25, "keep": "film rate"}),))
+    run_job(Job(str(source), str(out), recipe))
+    found = probe(out, count_frames=True)
+    assert (found.frame_rate, found.is_vfr) == (25, False)
 
 
 def test_settings_that_cannot_be_met_are_refused():

@@ -18,6 +18,7 @@ from restore.engine.run import process
 from restore.engine.settings import EngineSettings
 from restore.media.roundtrip import roundtrip
 from restore.stages import StageContext, build_stage
+from restore.time import Clock
 from tests.stage_clips import FILMS, array_of, film, frames_of, pan, psnr_db, weathered
 
 CPU = EngineSettings("cpu", batch=1, tile_px=0)
@@ -138,6 +139,32 @@ def test_pulldown_with_the_bottom_field_first_and_compression(moving):
     assert abs(len(got) - 40) <= 1
     for frame, wanted in list(zip(got, truth, strict=False))[2:-3]:
         assert psnr_db(array_of(frame), wanted) > 30
+
+
+def test_a_clip_declared_as_telecine_has_the_films_rate_throughout(moving):
+    """A stretch of real video in the middle cannot put it out of step, or make it uneven."""
+    film_part, _ = pulldown_32(moving["pan8"])
+    clip = np.concatenate([film_part, interlaced(moving["pan1"]), film_part])
+    got, stage = through(clip, scan="telecine")
+    times = times_s(got)
+    assert {b - a for a, b in pairwise(times)} <= {1 / FILM, 2 / FILM}
+    assert sum(b - a != 1 / FILM for a, b in pairwise(times)) <= 2
+    assert abs(times[-1] + 1 / FILM - len(clip) / NTSC) <= 2 / FILM
+    assert all(abs(t - f.index / NTSC) <= 2 / FILM for t, f in zip(times, got, strict=True))
+    clock = stage.retime(Clock(NTSC, 1 / NTSC, False, len(clip)))
+    assert (clock.frame_rate, clock.is_vfr, clock.tempo) == (FILM, False, 1)
+    assert clock.frames == round(len(clip) * Fraction(4, 5))
+    assert all((f.pts * f.time_base / clock.time_base).denominator == 1 for f in got)
+
+
+def test_what_the_settings_say_is_known_beforehand():
+    clock = Clock(NTSC, 1 / NTSC, False, 100)
+    twice = fields(scan="tff").retime(clock)
+    assert (twice.frame_rate, twice.is_vfr, twice.frames) == (2 * NTSC, False, 200)
+    assert fields(scan="bff", rate="frame").retime(clock) == clock
+    assert fields(scan="tff", method="leave").retime(clock) == clock
+    assert fields(scan="progressive").retime(clock) == clock
+    assert fields().retime(clock).is_vfr
 
 
 def test_film_and_video_may_follow_each_other(moving):

@@ -221,7 +221,8 @@ def played(path) -> tuple[list[Fraction], np.ndarray, int]:
     start = round(frames[0].pts * frames[0].time_base * rate)
     parts = [f.to_ndarray().astype(np.float64) for f in frames]
     parts = [p[0] if len(p) > 1 else p[0].reshape(-1, 2)[:, 0] for p in parts]
-    return pictures, np.concatenate([np.zeros(max(0, start)), *parts]), rate
+    sound = np.concatenate([np.zeros(max(0, start)), *parts])
+    return pictures, sound[max(0, -start) :], rate
 
 
 def clicks(sound: np.ndarray) -> list[int]:

@@ -27,6 +27,13 @@ class EvenTimes:
         """A unit of time that holds the times of a clip and every period of the rate exactly."""
         return Fraction(1, lcm(time_base.denominator, self.fps.numerator))
 
+    def is_early(self, frame: Frame) -> bool:
+        """Whether a frame comes so soon that giving it a place would put it off by a period."""
+        if self._origin_s is None:
+            return False
+        since_s = frame.pts * frame.time_base - self._origin_s
+        return since_s * self.fps <= self._place - 1
+
     def place(self, frame: Frame) -> Frame:
         """The frame at its even time, in a time base that holds it exactly.
 

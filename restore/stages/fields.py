@@ -20,6 +20,7 @@ from restore.analysis.telecine import LAG, NOT_TELECINE, FieldVotes, Scan, Telec
 from restore.engine.stage import StreamSpec
 from restore.frames import Frame
 from restore.stages import StageContext
+from restore.time import Clock
 
 __all__ = ["Fields"]
 
@@ -52,17 +53,22 @@ class Fields:
     """
 
     class Settings(BaseModel):
-        """Settings of the stage; ``scan`` overrides the verdict."""
+        """Settings of the stage; ``scan`` overrides the verdict.
+
+        ``scan = "telecine"`` says that the clip is film with 3:2 pulldown throughout: the result
+        then has the film's rate, known beforehand and even, whatever single stretches look like.
+        """
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        scan: Literal["auto", "progressive", "tff", "bff"] = "auto"
+        scan: Literal["auto", "progressive", "tff", "bff", "telecine"] = "auto"
         method: Literal["motion", "bwdif", "leave"] = "motion"
         rate: Literal["field", "frame"] = "field"
 
     def __init__(self, scan: str = "auto", method: str = "motion", rate: str = "field") -> None:
         self.spec = StreamSpec("fields", delay=LAG + 3, rate=None, undoes_fields=method != "leave")
         self._given = {"progressive": Scan.PROGRESSIVE, "tff": Scan.TFF, "bff": Scan.BFF}.get(scan)
+        self._is_film = scan == "telecine"
         self._method = method
         self._both = rate == "field"
         self.scans: Counter[Scan] = Counter()
@@ -73,6 +79,20 @@ class Fields:
     def build(cls, settings: Settings, context: StageContext) -> Self:
         """Make the stage."""
         return cls(settings.scan, settings.method, settings.rate)
+
+    def retime(self, clock: Clock) -> Clock:
+        """The result's times where the settings say how the clip was scanned."""
+        rate = clock.frame_rate
+        if self._is_film and rate is not None:
+            film = EvenTimes(min(_RATES, key=lambda fps: abs(fps - rate)) * Fraction(4, 5))
+            count = None if clock.frames is None else round(clock.frames * film.fps / rate)
+            unit = film.unit(clock.time_base)
+            return replace(clock, frame_rate=film.fps, time_base=unit, is_vfr=False, frames=count)
+        if self._given is Scan.PROGRESSIVE or (self._given and self._method == "leave"):
+            return clock
+        if self._given is not None:
+            return clock.multiplied(Fraction(2 if self._both else 1))
+        return clock.multiplied(None)
 
     @property
     def verdict(self) -> Scan:
@@ -85,7 +105,10 @@ class Fields:
 
     def facts(self) -> Mapping[str, str]:
         """The verdict, and how many frames each part of it holds for."""
-        facts = {"method": self._method, "scan from": "settings" if self._given else "the pictures"}
+        facts = {
+            "method": self._method,
+            "scan from": "settings" if self._given or self._is_film else "the pictures",
+        }
         if self.scans:
             facts["scan"] = self.verdict.value
             facts["frames"] = ", ".join(f"{n} {scan.value}" for scan, n in self.scans.items())
@@ -94,6 +117,9 @@ class Fields:
     def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Whole pictures in order; runs of one scan are worked on together."""
         judged = self._counted(self._judged(frames))
+        if self._is_film:
+            yield from self._film(judged)
+            return
         item = next(judged, None)
         while item is not None:
             run = _Run(item, judged)
@@ -153,13 +179,16 @@ class Fields:
         """Four film frames for five video frames, at even times."""
         clock: EvenTimes | None = None
         for item in run:
-            if item.place == 1 and clock is not None:
+            in_pattern = item.scan in _TELECINE
+            if in_pattern and item.place == 1 and clock is not None:
+                continue
+            if not in_pattern and clock is not None and clock.is_early(item.frame):
                 continue
             if clock is None:
                 fps = _usual_fps(self._steps_s, item.frame.time_base)
                 clock = EvenTimes(fps * Fraction(4, 5))
             data = item.frame.data
-            if item.place == 2 and item.before is not None:
+            if in_pattern and item.place == 2 and item.before is not None:
                 # The first field of this frame goes with the second one of the frame before.
                 row = 1 if item.scan is Scan.TELECINE_TFF else 0
                 data = data.clone()
