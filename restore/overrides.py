@@ -30,6 +30,8 @@ class Overrides:
         denoise_strength: 0..1, for realesr-general-x4v3, which is taken where no model is named.
         quality: ``fast``, ``good`` or ``best``.
         look: ``faithful`` or ``vivid``, of the network that ships for upscaling.
+        fps: frame rate of the result, ``25``, ``60000/1001`` or ``2x``: new frames are made.
+        slowmo: seconds of the result for each second of the source.
         codec: delivery profile; another than the recipe's starts from that profile's defaults.
         crf: constant rate factor.
         speed: encoder speed.
@@ -50,6 +52,8 @@ class Overrides:
     seed: int | None = None
     no_networks: bool = False
     look: str | None = None
+    fps: str | int | Fraction | None = None
+    slowmo: str | int | float | Fraction | None = None
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -71,6 +75,7 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
     recipe = _with_deartifact(recipe, wanted.deartifact_model)
     recipe = _with_upscale(recipe, wanted)
     recipe = _with_look(recipe, wanted)
+    recipe = _with_rate(recipe, wanted)
     if wanted.quality is not None:
         if wanted.quality not in QUALITIES:
             raise InvalidInput(f"quality {wanted.quality!r}", f"one of {', '.join(QUALITIES)}")
@@ -80,6 +85,22 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
             raise InvalidInput(f"seed {wanted.seed}", "0 or more")
         recipe = replace(recipe, seed=wanted.seed)
     return replace(recipe, delivery=_delivery(recipe.delivery, wanted))
+
+
+def _with_rate(recipe: Recipe, wanted: Overrides) -> Recipe:
+    settings = {
+        name: str(value)
+        for name, value in (("fps", wanted.fps), ("slowmo", wanted.slowmo))
+        if value is not None
+    }
+    if not settings or _has(recipe, "interpolate"):
+        return recipe.with_settings("interpolate", **settings)
+    check_settings("interpolate", settings)
+    # Grain is given back to every frame by itself, so to new ones too.
+    names = [step.stage for step in recipe.steps]
+    at = names.index("regrain") if "regrain" in names else len(names)
+    steps = (*recipe.steps[:at], Step("interpolate", settings), *recipe.steps[at:])
+    return replace(recipe, steps=steps)
 
 
 def _has(recipe: Recipe, stage: str) -> bool:

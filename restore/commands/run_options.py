@@ -100,6 +100,21 @@ NoNetworks = Annotated[
         rich_help_panel=_RECIPE,
     ),
 ]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        help="Frame rate of the result: 24, 29.97, 60000/1001, or 2x for twice the clip's; "
+        "frames between are made.",
+        rich_help_panel=_RECIPE,
+    ),
+]
+Slowmo = Annotated[
+    str | None,
+    typer.Option(
+        help="Slow motion: 4 takes four times as long, with frames made between.",
+        rich_help_panel=_RECIPE,
+    ),
+]
 Range = Annotated[
     str | None,
     typer.Option(

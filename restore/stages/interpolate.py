@@ -37,6 +37,10 @@ class Between(Protocol):
     def name(self) -> str:
         """For reports."""
 
+    @property
+    def flops_per_px(self) -> float:
+        """Operations for each pixel of a new frame, a multiplication and an addition being two."""
+
     def between(self, first: Tensor, second: Tensor, times: Sequence[float]) -> Tensor:
         """``[T, 3, h, w]`` at times in (0, 1) from two ``[3, h, w]`` R'G'B' 0..1."""
 
@@ -92,6 +96,7 @@ class Interpolate:
         # Times count from the clip's first frame.
         self.spec = StreamSpec("interpolate", delay=_DELAY, rate=None, memory=Memory.CLIP)
         self._job = f"{job}/{settings.seed}"
+        self.note = ""
         self._rate: Fraction | None = None
         self._made: list[int] = []
         self._given = 0
@@ -114,6 +119,11 @@ class Interpolate:
         from restore.models.interpolators import load_interpolator
 
         return cls(settings, load_interpolator(settings.model, store=context.store), context.job)
+
+    @property
+    def mflop_per_px(self) -> float:
+        """Million operations for each pixel of a new frame, at the size that it has here."""
+        return self.model.flops_per_px / 1e6
 
     def retime(self, clock: Clock) -> Clock:
         """Even times at the wanted rate.
@@ -142,6 +152,10 @@ class Interpolate:
         if self._missing:
             facts["repeats left out"] = f"{self._missing} source frames"
         return facts
+
+    def notes(self) -> tuple[str, ...]:
+        """Where in the chain it stands, and why, for the plan."""
+        return (self.note,) if self.note else ()
 
     def sidecars(self) -> Mapping[str, str]:
         """The numbers of all made-up frames, where the report has no room for them."""

@@ -1,0 +1,94 @@
+"""Interpolation through whole jobs: sound in step, the report, the options, and its place."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import pytest
+
+from restore.api import make_job, run
+from restore.errors import InvalidInput
+from restore.interpolation.flowed import FlowInterpolator
+from restore.overrides import Overrides, adapted
+from restore.plan import build_pipeline, plan_job
+from restore.recipe import Recipe, Step, load_preset
+from tests.cli_material import network, write_clip
+from tests.test_stage_speed import clicks, clip_with_sound, played
+
+EMPTY = Recipe("x", "", ())
+
+
+def levels(path):
+    """Time and grey level of every picture."""
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        return [
+            (float(f.pts * stream.time_base), float(f.to_ndarray(format="rgb24").mean()))
+            for f in file.decode(stream)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "slow"),
+    [
+        ({"fps": "60000/1001"}, Fraction(60000, 1001), 1),
+        ({"fps": "2x"}, Fraction(50), 1),
+        ({"fps": 24}, Fraction(24), 1),
+        ({"slowmo": 2}, Fraction(25), 2),
+    ],
+)
+def test_sound_and_pictures_stay_in_step(tmp_path, options, rate, slow):
+    source = clip_with_sound(tmp_path / "in.mkv")
+    out = tmp_path / "out.mov"
+    report = run(str(source), str(out), EMPTY, codec="prores422hq", **options)
+    times, sound, sound_rate = played(out)
+    assert len(times) == round(2 * slow * rate)
+    assert all(abs(t - n / rate) < Fraction(1, 10**6) for n, t in enumerate(times))
+    due = [(sound_rate // 4 + n * sound_rate // 2) * slow for n in range(4)]
+    heard = clicks(sound[: len(sound) - 200])[:4]
+    assert all(abs(a - b) <= 1 for a, b in zip(heard, due, strict=True))
+    assert abs(len(sound) / sound_rate - len(times) / float(rate)) < 0.02
+    for time_s, level in levels(out)[: -int(rate * slow / 20) - 1]:
+        assert level == pytest.approx(40 + 75 * time_s / slow, abs=4)
+    facts = report.run.stages[-1].facts
+    made, _, every = facts["made up"].partition(" of ")
+    assert every == f"{len(times)} frames"
+    assert 0 < int(made) < len(times)
+    assert report.to_dict()["stages"][-1]["facts"]["made-up frames"]
+
+
+def test_options_put_the_stage_in_before_grain_is_given_back():
+    film = adapted(load_preset("film"), Overrides(fps="50", slowmo=2))
+    names = [step.stage for step in film.steps]
+    assert names.index("interpolate") == names.index("regrain") - 1
+    assert dict(film.steps[names.index("interpolate")].settings) == {"fps": "50", "slowmo": "2"}
+    again = adapted(film, Overrides(fps="60"))
+    assert [step.stage for step in again.steps] == names
+    with pytest.raises(InvalidInput, match="frame rate"):
+        build_pipeline(make_job("a.mp4", "b.mp4", EMPTY, {"fps": "quick"}))
+
+
+@pytest.mark.parametrize(
+    ("place", "is_heavy", "expected"),
+    [
+        ("auto", False, ["interpolate", "upscale"]),
+        ("auto", True, ["upscale", "interpolate"]),
+        ("before", True, ["interpolate", "upscale"]),
+        ("after", False, ["upscale", "interpolate"]),
+    ],
+)
+def test_its_place_goes_by_cost_and_is_said(tmp_path, monkeypatch, place, is_heavy, expected):
+    model = network(tmp_path / "net.safetensors")
+    if is_heavy:  # beside an interpolation that costs a thousandth
+        monkeypatch.setattr(FlowInterpolator, "flops_per_px", 41.0)
+    source = write_clip(tmp_path / "in.mp4", 3)
+    interpolate = Step("interpolate", {"fps": "2x", "place": place})
+    recipe = Recipe("x", "", (interpolate, Step("upscale", {"model": str(model)})))
+    plan = plan_job(make_job(str(source), str(tmp_path / "out.mp4"), recipe, {}))
+    assert [stage.label for stage in plan.stages] == expected
+    said = next(note for note in plan.notes if "new frames are made" in note)
+    assert expected[0] == ("interpolate" if "before" in said else "upscale")
+    assert ("MFLOP" in said) == (place == "auto")
+    assert plan.video.frame_rate == 50
+    assert plan.frames == 6
