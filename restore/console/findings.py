@@ -73,7 +73,7 @@ def _shots(analysis: Analysis) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("light and scan", overflow="fold")
     for shot in analysis.found.shots:
-        words = light_words(shot.light)
+        words = light_words(shot.light, shot.dyes)
         if shot.scan is not analysis.found.scan:
             words += f"; {shot.scan.value}"
         if not shot.looked_at and not shot.is_black:

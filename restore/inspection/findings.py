@@ -8,7 +8,7 @@ from fractions import Fraction
 from restore.analysis.telecine import Scan
 from restore.time import FrameRange
 
-__all__ = ["Light", "ReelFindings", "ShotFindings"]
+__all__ = ["Dyes", "Light", "ReelFindings", "ShotFindings"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,20 @@ class Light:
     middle: tuple[float, float, float]
     colourful: float
 
-    @property
-    def cast(self) -> tuple[float, float]:
-        """Red and blue against green where there should be none, -1..1: the channels' whites."""
-        red, green, blue = self.white
-        return red - green, blue - green
 
-    @property
-    def range(self) -> float:
-        """From the lowest black to the highest white."""
-        return max(self.white) - min(self.black)
+@dataclass(frozen=True)
+class Dyes:
+    """How far the dyes of a shot have faded (:mod:`restore.analysis.dyes`), as far as it is sure.
+
+    Attributes:
+        left: share of the density that each layer has left, as red, green and blue show it.
+        white: what white was multiplied by, for each channel.
+        lifted: R'G'B' that black was lifted to.
+    """
+
+    left: tuple[float, float, float]
+    white: tuple[float, float, float]
+    lifted: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class ShotFindings:
         scan: how it was scanned.
         repeats: share of frames that show a film frame again.
         light: black, white and colour; None of black frames alone.
+        dyes: what has faded; None of black frames alone.
         weave_px: RMS of the gate's unsteadiness, across and down.
         flicker: RMS change of exposure about its slow course, relative.
         dirt_marks: marks of dirt on a frame.
@@ -66,6 +71,7 @@ class ShotFindings:
     scan: Scan
     repeats: float | None = None
     light: Light | None = None
+    dyes: Dyes | None = None
     weave_px: tuple[float, float] | None = None
     flicker: float | None = None
     dirt_marks: float | None = None

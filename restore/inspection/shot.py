@@ -150,6 +150,7 @@ class ShotLog:
             scan=most_common_scan(found),
             repeats=sum(again) / len(again) if again else None,
             light=self._meter.read(),
+            dyes=self._meter.dyes(),
             weave_px=(_rms([x for x, _ in weave]), _rms([y for _, y in weave])) if weave else None,
             flicker=_mean([one.flicker for one in self._figures]),
             dirt_marks=_mean([one.dirt_marks for one in self._figures]),

@@ -6,16 +6,17 @@ from typing import Final
 
 from restore.analysis.film_rates import FILM_RATES
 from restore.analysis.telecine import Scan
-from restore.inspection.findings import Light, ReelFindings, ShotFindings
+from restore.inspection.findings import Dyes, Light, ReelFindings, ShotFindings
 from restore.time import FrameRange
 
-__all__ = ["film_words", "light_words", "shot_words", "span_words"]
+__all__ = ["fade_words", "film_words", "light_words", "shot_words", "span_words"]
 
 _SOME: Final = 0.02  # share of repeats
 _MONO: Final = 0.012  # mean distance of the channels in black and white
-_CAST: Final = 0.06
-_LIFTED: Final = 0.12  # black above that is grey
-_DULL: Final = 0.75  # white below that is dull
+_FADED: Final = 0.08  # share of a dye
+_CAST: Final = 0.05
+_LIFTED: Final = 0.04
+_LAYERS: Final = ("cyan", "magenta", "yellow")  # dyes that make red, green and blue
 
 
 def span_words(span: FrameRange) -> str:
@@ -36,20 +37,29 @@ def film_words(found: ReelFindings) -> str:
     return f"{rate}; {share:.0%} of the frames show the one before again"
 
 
-def light_words(light: Light | None) -> str:
+def light_words(light: Light | None, dyes: Dyes | None) -> str:
     """Black, white, cast."""
     if light is None:
         return "black"
-    black, white = min(light.black), max(light.white)
     words = ["black and white" if light.colourful < _MONO else "colour"]
-    if black > _LIFTED:
-        words.append(f"black lifted to {black:.2f}")
-    if white < _DULL:
-        words.append(f"white only {white:.2f}")
-    red, blue = light.cast
-    if light.colourful >= _MONO and max(abs(red), abs(blue)) > _CAST:
-        words.append(f"white leans to {_hue(red, blue)}")
+    if dyes is not None:
+        words += fade_words(dyes)
     return ", ".join(words)
+
+
+def fade_words(dyes: Dyes) -> list[str]:
+    """What has faded; nothing where that could be chance."""
+    words = []
+    if min(dyes.left) < 1 - _FADED:
+        lost = {name: 1 - one for name, one in zip(_LAYERS, dyes.left, strict=True)}
+        named = " and ".join(f"{name} by {one:.0%}" for name, one in lost.items() if one > _FADED)
+        words.append(f"dyes faded: {named}")
+    red, green, blue = dyes.white
+    if max(dyes.white) - min(dyes.white) > _CAST:
+        words.append(f"white leans to {_hue(red - green, blue - green)}")
+    if dyes.lifted > _LIFTED:
+        words.append(f"black lifted to {dyes.lifted:.2f}")
+    return words
 
 
 def _hue(red: float, blue: float) -> str:
@@ -83,7 +93,7 @@ def shot_words(shot: ShotFindings) -> str:
         parts.append(
             f"grain {255 * shot.grain:.1f}/255, clumps of {shot.grain_size_px or 0:.1f} px"
         )
-    parts.append(light_words(shot.light))
+    parts.append(light_words(shot.light, shot.dyes))
     if shot.blocking is not None:
         parts.append(f"block grid {shot.blocking:.0%}")
     if not shot.looked_at:

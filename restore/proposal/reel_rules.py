@@ -7,6 +7,7 @@ from typing import Final
 
 from restore.analysis.film_rates import FILM_RATES
 from restore.analysis.telecine import Scan
+from restore.inspection.gauge import guess_gauge
 from restore.proposal.choice import Choice, Reel, per_cent
 from restore.time import format_rate
 
@@ -14,6 +15,8 @@ __all__ = ["REEL_RULES"]
 
 _TELECINE: Final = (Scan.TELECINE_TFF, Scan.TELECINE_BFF)
 _INTERLACED: Final = {Scan.TFF: "tff", Scan.BFF: "bff"}
+_SILENT: Final = {"8mm": "16", "super8": "18"}
+_FAST: Final = 23  # frames a second that silent film was not shot at
 _REPEATS: Final = 0.02
 _GRAIN: Final = 0.004  # R'G'B': one code value of 8 bit
 _LARGE: Final = (1000, 1800)  # rows from which twice is enough, and from which none is needed
@@ -80,6 +83,26 @@ def regrain(reel: Reel) -> Choice:
     return Choice(choice.used, "the reel's own grain is given back" if choice.used else choice.why)
 
 
+def speed(reel: Reel) -> Choice:
+    """The speed that the film was shot at, where the frames' own times cannot be it."""
+    fps, gauge = reel.info.frame_rate, guess_gauge(reel.found)
+    if reel.found.film_fps is not None or fps is None or reel.found.frames < 2:
+        return Choice(False, "the film keeps the times that the video gives it")
+    usual = _SILENT.get(gauge.gauge or "")
+    if usual is None or fps < _FAST:
+        return Choice(False, "nothing says that the film plays at a wrong speed")
+    told = f"every frame is new at {float(fps):.4g} a second, but {gauge.text} was shot at {usual}"
+    if any(shot.perforation for shot in reel.shots) and not _has_sound(reel):
+        return Choice(
+            True, f"{told} as a rule, 24 with sound: set what is right", {"film_fps": usual}
+        )
+    return Choice(False, f"{told}: if it plays too fast, add stage speed with film_fps = {usual}")
+
+
+def _has_sound(reel: Reel) -> bool:
+    return any(stream.type == "audio" for stream in reel.info.streams)
+
+
 REEL_RULES: Final[Mapping[str, Callable[[Reel], Choice]]] = {
     "shots": shots,
     "fields": fields,
@@ -87,5 +110,6 @@ REEL_RULES: Final[Mapping[str, Callable[[Reel], Choice]]] = {
     "grain_learn": grain_learn,
     "upscale": upscale,
     "regrain": regrain,
+    "speed": speed,
 }
 """By stage."""

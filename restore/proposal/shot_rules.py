@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from restore.inspection.findings import ShotFindings
+from restore.inspection.words import fade_words
 from restore.proposal.choice import Choice, Reel, per_cent
 
 __all__ = ["SHOT_RULES"]
@@ -112,6 +113,14 @@ def deartifact(shot: ShotFindings, reel: Reel) -> Choice | None:
     return Choice(False, f"no block grid, {codec}")
 
 
+def fade(shot: ShotFindings, reel: Reel) -> Choice | None:
+    """Dyes, casts and blacks that have faded."""
+    if shot.dyes is None:
+        return None
+    words = fade_words(shot.dyes)
+    return Choice(bool(words), "; ".join(words) or "blacks, whites and greys are as they should be")
+
+
 SHOT_RULES: Final[Mapping[str, Callable[[ShotFindings, Reel], Choice | None]]] = {
     "stabilise": stabilise,
     "deflicker": deflicker,
@@ -119,5 +128,6 @@ SHOT_RULES: Final[Mapping[str, Callable[[ShotFindings, Reel], Choice | None]]] =
     "scratches": scratches,
     "degrain": degrain,
     "deartifact": deartifact,
+    "fade": fade,
 }
 """By stage."""
