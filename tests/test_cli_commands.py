@@ -58,7 +58,7 @@ def test_presets_are_listed_with_a_line_each(cli):
     for name in preset_names():
         assert name in result.stdout
     lines = json.loads(cli("presets", "--json").stdout)
-    assert set(lines) == set(preset_names())
+    assert set(lines) == {"auto", *preset_names()}
     assert all(len(line) > 20 for line in lines.values())
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from restore.api import AUTO
 from restore.commands.options import Debug, Json
 from restore.console.tables import facts_table
 from restore.errors import InvalidInput
@@ -43,6 +44,7 @@ def presets_command(
         each: str(tomllib.loads(_preset_text(each)).get("description", ""))
         for each in preset_names()
     }
+    lines = {AUTO: "What restore analyse proposes for the clip, shot by shot.", **lines}
     if as_json:
         sys.stdout.write(json.dumps(lines, indent=2) + "\n")
     else:

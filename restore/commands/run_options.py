@@ -31,7 +31,11 @@ Output = Annotated[
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="One of `restore presets`.", rich_help_panel=_RECIPE, show_default="default"),
+    typer.Option(
+        help="One of `restore presets`, or auto for what `restore analyse` finds.",
+        rich_help_panel=_RECIPE,
+        show_default="default",
+    ),
 ]
 RecipeFile = Annotated[
     Path | None,

@@ -35,6 +35,7 @@ _ORDER: Final = (
     "regrain",
     "speed",
 )
+_FEW: Final = 12  # frames that a close look needs
 _SCALE: Final = Fraction(4)
 
 
@@ -98,7 +99,8 @@ def _usual(shots: Sequence[ShotFindings], every: Sequence[Choice | None]) -> Cho
     told = [(shot.frames, one) for shot, one in zip(shots, every, strict=True) if one is not None]
     used = [(frames, one) for frames, one in told if one.used]
     if not told:
-        return Choice(False, "nothing to tell it by: too few frames")
+        few = all(shot.frames < _FEW for shot in shots)
+        return Choice(False, "too few frames to tell" if few else "nothing of the kind made out")
     kinds: dict[str, int] = {}
     for frames, one in used or told:
         kinds[str(one.settings)] = kinds.get(str(one.settings), 0) + frames

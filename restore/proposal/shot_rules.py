@@ -52,7 +52,9 @@ def deflicker(shot: ShotFindings, reel: Reel) -> Choice | None:
     if shot.flicker is None:
         return None
     told = f"brightness flickers by {per_cent(shot.flicker)} RMS"
-    return Choice(shot.flicker >= _FLICKER, told)
+    if shot.flicker < _FLICKER:
+        return Choice(False, f"{told}: hardly to be seen")
+    return Choice(True, told)
 
 
 def dust(shot: ShotFindings, reel: Reel) -> Choice | None:
