@@ -13,6 +13,8 @@ Doubles = NDArray[np.float64]
 
 _HUBER: Final = 1.5
 _BENT: Final = 9  # fewest frames that tell a bend
+_SHORT: Final = 22  # frames over which breathing bends as a fade does
+_LONG: Final = 36  # frames over which it does not
 _SHARP: Final = 0.6  # share of a step's height that must fall between neighbouring frames
 _STEADY: Final = 4.0  # times the rest's deviation that a step must stand out by
 
@@ -20,8 +22,9 @@ _STEADY: Final = 4.0  # times the rest's deviation that a step must stand out by
 def settled(course: Doubles, now: int, overall: NDArray[np.intp]) -> Doubles:
     """Where the slow course of a measured one lies at a frame.
 
-    A straight line is fitted robustly (Huber's weights), or a parabola where that explains far
-    more, as of a fade's logarithm. A step that lasts, such as a lamp switched on, ends the line.
+    A straight line is fitted robustly (Huber's weights), and given a bend as far as that explains
+    more, as of a fade's logarithm; over few frames breathing explains as much, so that more is
+    asked there. A step that lasts, such as a lamp switched on, ends the line.
 
     Args:
         course: ``[n, K]``, a row for each frame.
@@ -40,11 +43,19 @@ def settled(course: Doubles, now: int, overall: NDArray[np.intp]) -> Doubles:
     design = np.stack([np.ones(count), time, np.square(time)], 1)
     value, gap = _robust(design[:, :2], part, overall)
     if count >= _BENT:
-        # The logarithm of a fade is bent; breathing is not, or not for so long.
+        # The logarithm of a fade is bent; breathing is not, or not for so long. By shares: a choice
+        # between two would jump from frame to frame.
         bent, rest = _robust(design, part, overall)
-        if np.square(rest).sum() < 0.3 * np.square(gap).sum():
-            value = bent
+        left = float(np.square(rest).sum()) / max(float(np.square(gap).sum()), 1e-12)
+        none, whole = _bends(count)
+        value = value + (bent - value) * np.clip((none - left) / (none - whole), 0, 1)
     return value
+
+
+def _bends(count: int) -> tuple[float, float]:
+    """What a bend must leave of the line's misfit at most to count at all, and to count whole."""
+    long = float(np.clip((count - _SHORT) / (_LONG - _SHORT), 0, 1))
+    return 0.4 + 0.5 * long, 0.1 + 0.4 * long
 
 
 def _robust(design: Doubles, part: Doubles, overall: NDArray[np.intp]) -> tuple[Doubles, Doubles]:
@@ -70,6 +81,10 @@ def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
     line /= np.sqrt(np.square(line).sum(0))
     rest = course - line @ (line.T @ course)
     straight = float(np.square(rest).sum())
+    # A long fade, whose logarithm bends, is no step: a step beats the bend as well.
+    arc = np.square(np.arange(count) - (count - 1) / 2)
+    arc -= line @ (line.T @ arc)
+    bent = straight - float(np.square(arc @ rest).sum() / (arc @ arc))
     best, where, step = straight, 0, 0.0
     for split in range(1, count):
         if (split if now < split else count - split) < 4:
@@ -80,7 +95,7 @@ def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
         left = straight - float((jump @ jump) * np.square(share).sum())
         if left < best:
             best, where, step = left, split, float(np.sqrt(np.square(share).sum()))
-    if not where or best > 0.5 * straight:
+    if not where or best > 0.5 * bent:
         return 0, count
     near = _size((course[where : where + 2].mean(0) - course[:where][-2:].mean(0))[None])[0]
     noise = float(np.sqrt(best / (count - 3)))
