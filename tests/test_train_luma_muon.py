@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from restore.degrade.seeds import generator
+from restore.errors import InvalidInput
 from restore.train.bank import Bank
+from restore.train.export import export
 from restore.train.leaves import dead_leaves
 from restore.train.loop import Run, train
 from restore.train.muon import Muon, orthogonal
-from restore.train.pairs import MAKERS
+from restore.train.net import build
+from restore.train.pairs import MAKERS, Transfers
 from restore.train.recipe import Material, Optimiser, Recipe
 
 TINY = Recipe(
@@ -43,7 +46,7 @@ def _one_thread():
 def bank():
     random = np.random.default_rng(3)
     colours = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    pairs = [MAKERS["leaves"](colours, 4, 0.0, generator(1, n))[:2] for n in range(6)]
+    pairs = [MAKERS["leaves"](colours, 4, 0.0, Transfers(), generator(1, n))[:2] for n in range(6)]
     return Bank(np.stack([low for low, _ in pairs]), np.stack([high for _, high in pairs]))
 
 
@@ -88,6 +91,46 @@ def test_muon_is_resumed_bit_for_bit(bank, tmp_path):
     parts, facts = train(TINY, bank, Run(tmp_path / "parts"), quiet)
     assert facts["starts"] == 2
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_share_of_the_first_weights_is_kept_where_the_recipe_asks(bank, tmp_path):
+    quiet = lambda line: None  # noqa: E731
+    start = tmp_path / "start.safetensors"
+    first = build(TINY).state_dict()
+    export(first, TINY, 0, start)
+    recipe = replace(TINY, steps=8, start_from="start")
+    alone, _ = train(recipe, bank, Run(tmp_path / "a"), quiet, start)
+    recipe = replace(recipe, keep_start=0.25)
+    mixed, _ = train(recipe, bank, Run(tmp_path / "b"), quiet, start)
+    for name, value in mixed.items():
+        assert torch.allclose(value, 0.75 * alone[name] + 0.25 * first[name], atol=1e-6)
+    assert not torch.equal(mixed["body.2.weight"], alone["body.2.weight"])
+    with pytest.raises(InvalidInput, match="keep_start"):
+        replace(TINY, keep_start=0.5)
+
+
+@pytest.mark.parametrize(("share", "codec"), [(Transfers(dv=1.0), "dv"), (Transfers(), "other")])
+def test_dv_comes_in_by_its_share(share, codec):
+    tile = np.tile(np.arange(80, dtype=np.uint8)[:, None, None], (1, 80, 3))
+    for number in range(3):
+        low, high, facts = MAKERS["codec"](tile, 1, 0.5, share, generator(6, number))
+        assert (facts["codec"] == "dv") == (codec == "dv")
+        assert low.shape == high.shape == (48, 48, 3)
+
+
+def test_careless_transfers_spoil_the_frame_that_is_learned_from():
+    random = np.random.default_rng(2)
+    tile = np.repeat(random.integers(0, 2, (96, 96, 1), dtype=np.uint8) * 180, 3, axis=2)
+    combed = 0
+    for number in range(12):
+        telecine = Transfers(telecine=1.0)
+        low, high, facts = MAKERS["codec"](tile, 1, 0.0, telecine, generator(8, number))
+        error = np.abs(low.astype(int) - high).mean(axis=(1, 2))
+        moved = error[1::2].mean() > 20  # the pan may be too slow to show
+        if facts["telecine"] == "combed" and moved:
+            combed += 1
+            assert error[1::2].mean() > 2 * error[::2].mean()
+    assert combed >= 2
 
 
 @pytest.mark.parametrize("kind", ["luma", "luma2"])

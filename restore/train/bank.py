@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.degrade.seeds import generator
-from restore.train.pairs import MAKERS, MARGINS_PX
+from restore.train.pairs import MAKERS, MARGINS_PX, Transfers
 from restore.train.photos import Photo, levels
 from restore.train.recipe import Material, Recipe
 from restore.train.teacher import taught
@@ -95,6 +95,8 @@ def build_bank(
         "material": [[m.kind, m.tiles, list(m.strength)] for m in recipe.material],
         "photos": [[p.name, p.sha256] for p in photos],
     }
+    if any(m.dv or m.telecine for m in recipe.material):
+        facts["transfers"] = [[m.dv, m.telecine] for m in recipe.material]
     if recipe.teacher:
         facts["teacher"] = [recipe.teacher, recipe.teacher_denoise]
     note = folder / "bank.json"
@@ -137,7 +139,10 @@ def _pair(
     tile = _pick(sources, size_px + 2 * margin_px, recipe.busy, random)
     least, most = material.strength
     strength = least + (most - least) * random.random()
-    low, high, parameters = MAKERS[material.kind](tile.pixels, recipe.scale, strength, random)
+    transfers = Transfers(material.dv, material.telecine)
+    low, high, parameters = MAKERS[material.kind](
+        tile.pixels, recipe.scale, strength, transfers, random
+    )
     facts = {"photo": tile.photo, "level": tile.level, "y_px": tile.y_px, "x_px": tile.x_px}
     return (low, high), {**facts, "kind": material.kind, "strength": strength, **parameters}
 

@@ -81,16 +81,12 @@ def _loss(kind: str, out: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def _optimisers(recipe: Recipe, net: torch.nn.Module) -> list[torch.optim.Optimizer]:
     """Adam for all, or Muon for the inner convolutions' weights and Adam for the rest."""
     o = recipe.optimiser
-    inner = {
-        id(layer.weight): layer.weight
-        for layer in net.modules()
-        if isinstance(layer, torch.nn.Conv2d)
-        and layer.in_channels == recipe.features
-        and o.kind == "muon"
-    }
-    rest = [p for p in net.parameters() if id(p) not in inner]
+    layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    wide = {id(m.weight) for m in layers if m.in_channels == recipe.features and o.kind == "muon"}
+    inner = [p for p in net.parameters() if id(p) in wide]
+    rest = [p for p in net.parameters() if id(p) not in wide]
     found: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=o.rate, betas=(0.9, o.beta2))]
-    return [*found, Muon(inner.values(), lr=o.rate)] if inner else found
+    return [*found, Muon(inner, lr=o.rate)] if inner else found
 
 
 class _State:
@@ -216,5 +212,8 @@ def train(
                 break
     state.save(checkpoint)
     weights = {name: value.detach().float().cpu() for name, value in state.mean.items()}
+    if recipe.keep_start and start is not None:
+        before_all = load_file(start)
+        weights = {k: v.lerp(before_all[k].float(), recipe.keep_start) for k, v in weights.items()}
     facts = {"steps": state.step, "seconds": round(state.seconds, 1), "starts": state.starts}
     return weights, facts

@@ -30,7 +30,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
         The same shape.
     """
     a, b, c = QUINTIC
-    x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
+    x: torch.Tensor = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x

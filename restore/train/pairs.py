@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,35 +13,51 @@ from restore.degrade.film import Compression, FilmDamage, degrade
 from restore.degrade.gauges import GAUGES
 from restore.degrade.jpeg import jpeg_roundtrip
 from restore.degrade.resize import shrink
+from restore.degrade.telecine import careless
 from restore.media.roundtrip import roundtrip
 from restore.train.leaves import dead_leaves
 
-__all__ = ["MAKERS", "MARGINS_PX", "Maker", "draw_reel"]
+__all__ = ["MAKERS", "MARGINS_PX", "Maker", "Transfers", "draw_reel"]
 
 Picture = NDArray[np.uint8]
-# (clean tile [h, w, 3], scale, strength 0..1, random) -> input, target, what was drawn
-Maker = Callable[
-    [Picture, int, float, np.random.Generator], tuple[Picture, Picture, dict[str, Any]]
-]
+Pair = tuple[Picture, Picture, dict[str, Any]]  # input, target, what was drawn
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """How often film or tape came by an old way.
+
+    Attributes:
+        dv: share of the video tiles coded as DV.
+        telecine: share of them combed or blended by a careless transfer.
+    """
+
+    dv: float = 0.0
+    telecine: float = 0.0
+
+
+# (clean tile [h, w, 3], scale, strength 0..1, transfers, random) -> pair
+Maker = Callable[[Picture, int, float, Transfers, np.random.Generator], Pair]
 
 
 def _clean(
-    tile: Picture, scale: int, strength: float, random: np.random.Generator
-) -> tuple[Picture, Picture, dict[str, Any]]:
+    tile: Picture, scale: int, strength: float, transfers: Transfers, random: np.random.Generator
+) -> Pair:
     """Antialiased bicubic shrinking and nothing else; at scale 1 the picture itself."""
     return (shrink(tile, scale) if scale > 1 else tile), tile, {}
 
 
 def _leaves(
-    tile: Picture, scale: int, strength: float, random: np.random.Generator
-) -> tuple[Picture, Picture, dict[str, Any]]:
+    tile: Picture, scale: int, strength: float, transfers: Transfers, random: np.random.Generator
+) -> Pair:
     """A drawn scene in the tile's colours, shrunk like a clean one."""
-    return _clean(dead_leaves(tile.shape[0], tile, random), scale, strength, random)
+    scene = dead_leaves(tile.shape[0], tile, random)
+    return _clean(scene, scale, strength, transfers, random)
 
 
 def _jpeg(
-    tile: Picture, scale: int, strength: float, random: np.random.Generator
-) -> tuple[Picture, Picture, dict[str, Any]]:
+    tile: Picture, scale: int, strength: float, transfers: Transfers, random: np.random.Generator
+) -> Pair:
     """JPEG once, or twice with another grid; strength 1 is quality 8, strength 0 quality 75."""
     quality = round(75 * (8 / 75) ** strength)
     half = bool(random.random() < 0.7)
@@ -80,15 +96,30 @@ def _coding(strength: float, random: np.random.Generator) -> Compression:
 
 
 def _codec(
-    tile: Picture, scale: int, strength: float, random: np.random.Generator
-) -> tuple[Picture, Picture, dict[str, Any]]:
-    """The last of a few frames of a panning shot, after a real video encoder."""
-    frames = _pan(tile, int(random.integers(1, 7)), MARGINS_PX["codec"] * scale, random)
+    tile: Picture, scale: int, strength: float, transfers: Transfers, random: np.random.Generator
+) -> Pair:
+    """The last of a few frames of a panning shot, after a real video encoder.
+
+    A combed or blended frame carries something of the one after it, which is coded with it.
+    """
+    telecine = "none"
+    if transfers.telecine and random.random() < transfers.telecine:
+        telecine = str(random.choice(["combed", "blended"]))
+    count, after = int(random.integers(1, 7)), int(telecine != "none")
+    frames = _pan(tile, count + after, MARGINS_PX["codec"] * scale, random)
     small = np.stack([shrink(f, scale) for f in frames]) if scale > 1 else frames
-    coding = _coding(strength, random)
+    place = count - 1
+    if after:
+        # Two frames in five are spoiled: the phase is such that this one is the first of them.
+        spoiled = careless(small.astype(np.float32), telecine, (1 - place) % 5)
+        small = np.rint(spoiled).astype(np.uint8)
+    is_dv = transfers.dv and random.random() < transfers.dv
+    coding = Compression("dv") if is_dv else _coding(strength, random)
     coded = roundtrip(small, coding.codec, coding.quality)
     facts = {"codec": coding.codec, "quality": coding.quality, "frames": len(frames)}
-    return coded[-1], frames[-1], facts
+    if after:
+        facts["telecine"] = telecine
+    return coded[place], frames[place], facts
 
 
 def _spread(value: float, random: np.random.Generator) -> float:
@@ -141,8 +172,8 @@ def draw_reel(scale: int, strength: float, random: np.random.Generator) -> FilmD
 
 
 def _film(
-    tile: Picture, scale: int, strength: float, random: np.random.Generator
-) -> tuple[Picture, Picture, dict[str, Any]]:
+    tile: Picture, scale: int, strength: float, transfers: Transfers, random: np.random.Generator
+) -> Pair:
     """The film model's last frame against its truth, moved and toned as the gate left it."""
     damage = draw_reel(scale, strength, random)
     video = any(c.codec not in ("none", "jpeg") for c in damage.compressions)

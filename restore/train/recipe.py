@@ -25,11 +25,15 @@ class Material:
         tiles: number of pairs in the bank.
         strength: ``(least, most)`` of the degradation, 0..1, drawn evenly; unused by ``clean`` and
             ``leaves``.
+        dv: share of the ``codec`` tiles coded as DV.
+        telecine: share of the ``codec`` tiles combed or blended by a careless transfer.
     """
 
     kind: Literal["clean", "leaves", "jpeg", "codec", "film"]
     tiles: int
     strength: tuple[float, float] = (0.0, 1.0)
+    dv: float = 0.0
+    telecine: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,9 @@ class Recipe:
             much of it is noise that no network can bring back, so more is not better.
         leave_out: file names of photographs that this run does without.
         start_from: name of a weights file to begin with, looked for beside the output folder.
+        keep_start: share, 0..1, of the weights it began with in those that are written: the mean of
+            two models on one path is often better than either (M. Wortsman et al., "Robust
+            fine-tuning of zero-shot models", 2022).
         teacher: name of a published network whose results are the targets in place of the
             photographs; it must be in the user's store.
         teacher_denoise: 0..1, for a teacher with a weak-denoise twin.
@@ -106,6 +113,7 @@ class Recipe:
     until: int = 0
     busy: float = 0.75
     start_from: str = ""
+    keep_start: float = 0.0
     teacher: str = ""
     teacher_denoise: float = 1.0
     licence: str = "MIT"
@@ -118,6 +126,11 @@ class Recipe:
             raise InvalidInput(
                 f"recipe {self.name}: patches of {self.patch_px} px",
                 f"at most tile_px = {self.tile_px}",
+            )
+        if not 0.0 <= self.keep_start < 1.0 or (self.keep_start and not self.start_from):
+            raise InvalidInput(
+                f"recipe {self.name}: keep_start {self.keep_start}",
+                "a share below 1 of what start_from names",
             )
         if min(self.steps, self.batch, self.patch_px, self.features) < 1 or not self.material:
             raise InvalidInput(f"recipe {self.name}: an empty run", "steps, batch and material")
@@ -132,8 +145,14 @@ class Recipe:
         table = asdict(self)
         if table["optimiser"]["kind"] == "adam":
             del table["optimiser"]["kind"]
+        if not table["keep_start"]:
+            del table["keep_start"]
         if not table["teacher"]:
             del table["teacher"], table["teacher_denoise"]
+        for entry in table["material"]:
+            for name in ("dv", "telecine"):
+                if not entry[name]:
+                    del entry[name]
         if table["licence"] == "MIT":
             del table["licence"]
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
