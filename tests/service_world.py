@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from restore_client import Client
+
 from restore.service.log import EventLog
 from restore.service.serve import Server
 from restore.service.settings import load_settings
-
-CLIENT = Path(__file__).parent.parent / "client"
-if str(CLIENT) not in sys.path:
-    sys.path.insert(0, str(CLIENT))
-
-from restore_client import Client  # noqa: E402 - found where it lies
 
 __all__ = ["Client", "World", "serving"]
 

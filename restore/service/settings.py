@@ -47,7 +47,6 @@ class ServiceSettings(BaseSettings):
         queue_bytes: frames of one live stream that may wait, on each side.
         chunk_frames: frames of a job's chunk.
         threads: threads of torch in one worker; all cores where None.
-        keep_s: how long uploads that nothing uses and deliverables are kept.
         metrics_address: host and port of Prometheus metrics; none where empty.
         dev: reflection.
     """
@@ -73,7 +72,6 @@ class ServiceSettings(BaseSettings):
     queue_bytes: int = Field(default=64 << 20, ge=1)
     chunk_frames: int = Field(default=48, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)
-    keep_s: float = Field(default=7 * 86_400.0, gt=0)
     metrics_address: str = ""
     dev: bool = False
 
