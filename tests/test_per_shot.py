@@ -126,6 +126,8 @@ def test_what_cannot_vary_is_refused():
         VariedStage(Blur(), (Variant(span, None),))
     with pytest.raises(InvalidInput, match="same size and number"):
         VariedStage(Blur(), (Variant(span, Blur(scale=Fraction(3))),))
+    with pytest.raises(InvalidInput, match="from as many frames"):
+        VariedStage(Mean(), (Variant(span, Mean(radius_past=3)),))
     with pytest.raises(InvalidInput, match="keeps size and number"):
         VariedStage(Double(), (Variant(span, None),))
     with pytest.raises(InvalidInput, match="do not overlap"):
@@ -222,7 +224,7 @@ def test_a_job_gives_each_shot_its_settings(tmp_path):
         "steps": [{"stage": s.stage, "settings": dict(s.settings)} for s in steps],
         "shots": [
             {"start": 0, "stop": 5, "degrain": False},
-            {"start": 5, "stop": 9, "deflicker": {"strength": 0.5}, "degrain": {"radius": 1}},
+            {"start": 5, "stop": 9, "deflicker": {"strength": 0.5}, "degrain": {"strength": 0.5}},
         ],
     }
     varied = recipe_from_canonical(json.dumps(table))
@@ -242,7 +244,7 @@ def test_a_job_gives_each_shot_its_settings(tmp_path):
     assert "frames [5, 9)" in metadata_of(plan)["restore"]
     report = run_job(plan)
     assert json.loads(json.dumps(report.to_dict()))["recipe"]["shots"][1]["start"] == 5
-    middle = (Step("deflicker", {"radius": 2, "strength": 0.5}), Step("degrain", {"radius": 1}))
+    middle = (Step("deflicker", {"radius": 2, "strength": 0.5}), Step("degrain", {"strength": 0.5}))
     alone = [
         (FrameRange(0, 5), (steps[0],)),
         (FrameRange(5, 9), middle),

@@ -46,7 +46,7 @@ class VariedStage:
 
     Raises:
         InvalidInput: the stage looks across shots, a variant gives frames of another size or
-            number, or two variants claim a frame.
+            number or needs more of them, or two variants claim a frame.
     """
 
     base: AnyStage
@@ -69,8 +69,15 @@ class VariedStage:
                         "a stage that keeps size and number of the frames",
                         "All frames of a clip leave it with one size and rate.",
                     )
-            elif _shape(variant.stage.spec) != _shape(spec):
-                raise InvalidInput(what, "settings that give frames of the same size and number")
+            elif (_shape(variant.stage.spec), _window(variant.stage.spec)) != (
+                _shape(spec),
+                _window(spec),
+            ):
+                raise InvalidInput(
+                    what,
+                    "settings that give frames of the same size and number, from as many frames",
+                    "Size, rate and radius of a stage hold for the whole clip.",
+                )
         for one, other in zip(self.variants, self.variants[1:], strict=False):
             if one.span.stop is None or other.span.start < one.span.stop:
                 raise InvalidInput(
@@ -170,6 +177,11 @@ class VariedRunner:
 def _shape(spec: StageSpec | StreamSpec) -> tuple[object, object]:
     """Size and number of the frames that come out, relative to those that go in."""
     return (1, spec.rate) if isinstance(spec, StreamSpec) else (spec.scale, spec.rate)
+
+
+def _window(spec: StageSpec | StreamSpec) -> tuple[int, int]:
+    """Frames seen before and after: chunks of a job are cut by what the base needs."""
+    return (0, 0) if isinstance(spec, StreamSpec) else (spec.radius_past, spec.radius_future)
 
 
 def _frames(span: FrameRange) -> str:
