@@ -153,6 +153,8 @@ def test_no_file_is_more_than_one_room():
     long = [
         f"{path.relative_to(ROOT)}: {lines}"
         for path in FILES
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+        # What is generated from the contract is as long as the contract makes it.
+        if "_pb2" not in path.name
+        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
     ]
     assert not long

@@ -254,7 +254,7 @@ def test_pieces_that_make_no_frame_are_refused(world, sent, words):
 
 
 def test_memory_does_not_grow_with_streams(world):
-    """A hundred short streams one after the other."""
+    """Fifty short streams one after the other."""
     _settled(world)
 
     def rounds(count: int) -> None:
@@ -262,10 +262,10 @@ def test_memory_does_not_grow_with_streams(world):
             for _ in range(count):
                 assert len(list(client.restore(spec(), map(frame, range(3))).frames)) == 3
 
-    rounds(30)
+    rounds(15)
     gc.collect()
     before = psutil.Process().memory_info().rss
-    rounds(100)
+    rounds(50)
     gc.collect()
     grown = psutil.Process().memory_info().rss - before
-    assert grown < 10 << 20, f"{grown >> 20} MiB more after 100 streams"
+    assert grown < 10 << 20, f"{grown >> 20} MiB more after 50 streams"
