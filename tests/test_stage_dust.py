@@ -60,9 +60,9 @@ def test_real_shapes_over_real_motion_are_found_and_filled(assets):
     report = f"recall {recall}, false {false}, squared error {errors}"
     assert min(recall) >= 0.85, report
     assert np.mean(recall) >= 0.92, report
-    # A post that flies past the car's window costs carphone more than the rest.
     assert np.mean(false) <= 0.005, report
-    assert max(false) <= 0.009, report
+    # A post that touches dirt in one frame and a blind in a jolt cost carphone more than the rest.
+    assert max(false) <= 0.0065, report
     assert -10 * math.log10(np.mean(errors)) >= 30, report
 
 
@@ -116,6 +116,23 @@ def test_fast_movers_survive(name):
         # Without protection they would go: the test can fail.
         gone = masks(dust(protect=0), frames, slice(1, 4)) & body[1:4]
         assert gone.sum() > 2 * lost.sum() + 20
+
+
+def test_a_pole_that_goes_past_half_hidden_survives():
+    frames = still(4)
+    poles = np.zeros((5, *SIZE), np.float32)
+    # What is seen of it is now long, now short: neither area nor middle goes steadily.
+    for number, (top, bottom) in enumerate(
+        ((10, 205), (90, 200), (20, 110), (110, 205), (15, 130))
+    ):
+        x = 40 + 26 * number
+        cv2.line(poles[number], (x + top // 8, top), (x + bottom // 8, bottom), 1, 4, cv2.LINE_AA)
+    frames += (0.03 - frames) * poles[..., None]
+    body = poles[1:4] > 0.5
+    lost = masks(dust(), frames, slice(1, 4)) & body
+    assert lost.sum() <= 0.02 * body.sum()
+    gone = masks(dust(protect=0), frames, slice(1, 4)) & body
+    assert gone.sum() >= 0.5 * body.sum()
 
 
 def test_grain_alone_is_left_alone_however_strong():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.motion.flow import Effort, flow8
-from restore.motion.trajectory import Blobs, attached, blobs_of, passing
+from restore.motion.trajectory import Blobs, attached, blobs_of, gliding, passing
 
 __all__ = ["SpikeRules", "Spikes", "filled", "find_spikes"]
 
@@ -24,6 +24,10 @@ _RIM: Final = 0.15  # share of its contrast at which a mark ends
 _TRACE: Final = 0.6  # times the noise, beside a mark
 _RING_PX: Final = 8  # about a mark
 _MISFIT: Final = 2.0  # times the noise, mean about a mark
+_POLE: Final = 0.12  # share of the frame's height from which on a thin thing may be a pole
+_STRAIGHT: Final = 8.0  # least ratio of length and width of what a missed edge leaves
+_SLIP_PX: Final = 2.0  # by which the search may miss an edge
+_EDGE: Final = 0.6  # share of a blob that such a miss must explain
 _VISIBLE: Final = 0.024  # least contrast of a spike's core
 
 
@@ -167,7 +171,7 @@ def _searched_again(small: list[NDArray[np.uint8]], fields: list[Plane], hole: M
 
     guesses = [_bring(other, field) for other, field in zip(small[1:], fields, strict=True)]
     painted = np.where(hole, cv2.addWeighted(guesses[0], 0.5, guesses[1], 0.5, 0), small[0])
-    return [flow8(painted.astype(np.uint8), other, Effort.FAST) for other in small[1:]]
+    return [flow8(painted.astype(np.uint8), other, Effort.MEDIUM) for other in small[1:]]
 
 
 def _enlarged(field: Plane, shape: tuple[int, ...]) -> Plane:
@@ -278,6 +282,8 @@ def _marks(
             one, other = (_elsewhere(centre, plane, strong, found.sign) for plane in moved)
             keep &= ~passing(here, (one, other), steps, rules.reach_px)
             keep &= ~attached(here, (one, other), centre, rules.reach_px / 4)
+            keep &= ~gliding(here, (one, other), rules.reach_px, _POLE * centre.shape[0])
+            keep &= ~_slipped(here, moved, height, _POLE * centre.shape[0])
         core = height.ravel()[here.place] > _RIM * here.contrast[here.owner]
         # Where a neighbour is dirty too, the mark has a hole.
         whole: Plane = here.chosen(keep, core).astype(np.uint8)
@@ -286,6 +292,26 @@ def _marks(
     # One-sided evidence is weaker, and so is believed for less of the frame.
     most = rules.most_share if steps[0] * steps[1] < 0 else rules.most_share / 6
     return mask if mask.mean() <= most else np.zeros_like(mask)
+
+
+def _slipped(here: Blobs, moved: list[Plane], height: Plane, least_px: float) -> Mask:
+    """Long thin blobs that lie along an edge of the neighbours, brought beside their place.
+
+    Where a frame jolts, the search can miss a straight edge by a pixel or so, all along it; what
+    it then stands out by is no more than the edge's slope makes of that.
+    """
+    import cv2
+
+    length, width, _ = here.axes()
+    long = (length >= least_px) & (length >= _STRAIGHT * width)
+    if not long.any():
+        return long
+    slopes = [
+        cv2.magnitude(*(cv2.Sobel(p, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)))
+        for p in moved
+    ]
+    explained = height <= _SLIP_PX * cv2.max(*slopes)
+    return long & (here.means(explained.astype(np.float32)) >= _EDGE)
 
 
 def _grown(mask: Mask, trace: Mask, steps_px: int) -> Mask:

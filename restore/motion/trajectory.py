@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Blobs", "attached", "blobs_of", "passing"]
+__all__ = ["Blobs", "attached", "blobs_of", "gliding", "passing"]
 
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -20,6 +20,9 @@ _CONTRASTS: Final = 2.2  # the same for its contrast
 _LUMAS: Final = 0.08  # largest difference between the lumas of one thing in two frames
 _LIMB: Final = 0.3  # share of a limb's area that other frames show close by
 _CONTACT: Final = 0.05  # share of its outline at which a limb is joined to its body
+_THIN: Final = 3.0  # least ratio between the length and the width of a pole
+_LENGTHS: Final = 3.0  # largest ratio between the lengths of one pole in two frames
+_TURN: Final = np.cos(np.radians(8))  # how far it may have turned
 _SLACK_PX: Final = 2.0  # what centroids may be off by, beside a share of the way
 
 
@@ -51,6 +54,23 @@ class Blobs:
         """The mean of a plane ``[h, w]`` over each blob."""
         total = np.bincount(self.owner, plane.ravel()[self.place], len(self.area_px))
         return np.asarray(total / self.area_px)
+
+    def axes(self) -> tuple[Doubles, Doubles, Doubles]:
+        """Length and width of each blob ``[M]`` in px, and where its length points, ``[M, 2]``.
+
+        As those of the ellipse with the same second moments.
+        """
+        rows, columns = np.divmod(self.place, self.shape[1])
+        x, y = columns - self.x_px[self.owner], rows - self.y_px[self.owner]
+        count = len(self.area_px)
+        xx, yy, xy = (
+            np.bincount(self.owner, product, count) / self.area_px
+            for product in (x * x, y * y, x * y)
+        )
+        moments = np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -1)
+        spread, ways = np.linalg.eigh(moments)
+        sides = 4 * np.sqrt(np.maximum(spread, 0) + 1 / 12)
+        return sides[:, 1], sides[:, 0], np.ascontiguousarray(ways[..., 1])
 
     def chosen(self, keep: Mask, pixels: Mask | None = None) -> Mask:
         """``[h, w]``: the blobs ``[M]`` to be kept, less the pixels ``[P]`` that are not."""
@@ -127,6 +147,43 @@ def passing(
             or _leaves(here, number, speeds[1] * steps[0])
         )
     return out
+
+
+def gliding(here: Blobs, others: tuple[Blobs, Blobs], reach_px: float, least_px: float) -> Mask:
+    """Which blobs are poles, wires or posts that go past.
+
+    Such a thing is hidden in part or cut by the frame's border most of the time, so that neither
+    its area nor its middle tells its path; its direction does.
+
+    Args:
+        here: blobs of the frame.
+        others: blobs of like sign in two other frames, on the frame's grid.
+        reach_px: longest way per frame.
+        least_px: length from which on a thin blob counts.
+
+    Returns:
+        ``[M]`` True where a long thin blob has one of like direction, length and look near by in
+        another frame.
+    """
+    length, width, way = here.axes()
+    long = (length >= least_px) & (length >= _THIN * width)
+    if not long.any():
+        return long
+    found = np.zeros(len(long), np.bool_)
+    for other in others:
+        if not len(other.area_px):
+            continue
+        long_there, wide_there, way_there = other.axes()
+        ratio = np.abs(np.log(long_there / length[:, None]))
+        thin = long_there >= _THIN * wide_there
+        fits = (np.abs(way @ way_there.T) >= _TURN) & (ratio <= np.log(_LENGTHS)) & thin
+        # Across its direction: along it nothing shows how far a pole has gone.
+        gap = np.stack([other.x_px - here.x_px[:, None], other.y_px - here.y_px[:, None]], -1)
+        across = np.abs(gap[..., 0] * way[:, None, 1] - gap[..., 1] * way[:, None, 0])
+        along = np.abs(gap[..., 0] * way[:, None, 0] + gap[..., 1] * way[:, None, 1])
+        fits &= (across <= reach_px) & (along <= length[:, None])
+        found |= (fits & _like_look(here, other)).any(1)
+    return long & found
 
 
 def attached(here: Blobs, others: tuple[Blobs, Blobs], centre: Plane, near_px: float) -> Mask:
