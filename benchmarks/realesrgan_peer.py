@@ -7,6 +7,7 @@ by the project itself.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-__all__ = ["is_installed", "realesrganer"]
+__all__ = ["degradations", "is_installed", "realesrganer"]
 
 
 def is_installed() -> bool:
@@ -34,6 +35,14 @@ def _shim() -> None:
         module = types.ModuleType(name)
         module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
         sys.modules[name] = module
+
+
+def degradations() -> types.ModuleType:
+    """``basicsr.data.degradations``: their blur kernels, noise and JPEG."""
+    _shim()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("basicsr.data.degradations")
 
 
 def realesrganer(weights: Path, *, tile_px: int = 0, half: bool = False) -> Any:  # noqa: ANN401

@@ -11,6 +11,8 @@ from PIL import Image
 
 from benchmarks import realesrgan_peer
 from restore.color import ColorSpec, Matrix, Primaries, Range, Transfer
+from restore.degrade.jpeg import jpeg_roundtrip
+from restore.degrade.optics import blur
 from restore.engine.run import run
 from restore.engine.settings import EngineSettings
 from restore.frames import RawFrame, pixel_format
@@ -18,6 +20,9 @@ from restore.models.store import ModelStore
 from restore.stages import StageContext, build_stage
 
 MODEL = "models/realesr-general-x4v3.safetensors"
+NEEDS_PEER = pytest.mark.skipif(
+    not realesrgan_peer.is_installed(), reason="extra 'parity' is not installed"
+)
 RGB = ColorSpec(Matrix.RGB, Primaries.BT709, Transfer.SRGB, Range.FULL)
 
 
@@ -65,7 +70,7 @@ def test_golden_picture_is_reproduced_in_tiles(assets, tmp_path):
     assert np.abs(tiled[:120, :120] - golden[:120, :120] / 255).max() <= 1 / 255 + 1e-4
 
 
-@pytest.mark.skipif(not realesrgan_peer.is_installed(), reason="extra 'parity' is not installed")
+@NEEDS_PEER
 def test_parity_with_realesrganer(assets, tmp_path):
     # In colour: of a black-and-white frame we deliver black and white, they what the network gave.
     picture = np.array(Image.open(assets / "media/eval/woman.png").convert("RGB"))[20:180, 10:210]
@@ -77,3 +82,28 @@ def test_parity_with_realesrganer(assets, tmp_path):
     theirs = theirs[..., ::-1] / 255
     assert theirs.shape == ours.shape
     assert np.abs(np.rint(ours * 255) / 255 - theirs).max() <= 1 / 255 + 1e-9
+
+
+@NEEDS_PEER
+@pytest.mark.parametrize(("down", "across"), [(0.8, 0.8), (1.7, 1.7), (0.7, 2.4), (3.0, 1.2)])
+def test_our_blur_is_their_gaussian_kernel_along_the_axes(down, across):
+    theirs = realesrgan_peer.degradations().bivariate_Gaussian(
+        31, across, down, 0.0, isotropic=down == across
+    )
+    impulse = np.zeros((31, 31, 1), np.float32)
+    impulse[15, 15] = 1.0
+    ours = blur(impulse, (down, across))[..., 0]
+    # We cut the kernel off at 3.5 sigma, they at the edge of 31 px.
+    assert np.abs(ours - theirs).max() < 2e-3 * theirs.max()
+
+
+@NEEDS_PEER
+@pytest.mark.parametrize("quality", [15, 40, 80])
+def test_our_jpeg_loses_what_theirs_loses(assets, quality):
+    picture = np.array(Image.open(assets / "media/eval/woman.png").convert("RGB"))
+    theirs = realesrgan_peer.degradations().add_jpg_compression(
+        picture[..., ::-1].astype(np.float32) / 255, quality
+    )[..., ::-1]
+    ours = jpeg_roundtrip(picture, quality, True)
+    losses = [np.mean((p - picture) ** 2.0) for p in (ours.astype(float), theirs * 255.0)]
+    assert 10 * abs(np.log10(losses[0] / losses[1])) < 0.3
