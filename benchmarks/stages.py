@@ -1,29 +1,37 @@
-"""Milliseconds a frame of every stage, and what leaving out repeats saves a whole job.
+"""Milliseconds a frame of every stage and of a whole preset, and what leaving out repeats saves.
 
     python -m benchmarks.stages [NAME ...] [--size 720x576] [--frames 60] [--seconds 20]
+                                [--preset 8mm] [--json FILE]
     python -m benchmarks.stages --job
 
 Each stage of the list runs by itself, with its default settings, over a film that pans, weaves,
-flickers and has grain. The first frames warm up and are not counted. ``--job`` writes 18 fps film
-in 25 fps video, and runs the shipped networks over it as a whole job with and without `cadence`.
+flickers and has grain. The first frames warm up and are not counted. Beside the time that passed
+stands the time that cores worked, which other programs disturb less. ``--preset`` adds a whole job:
+decoding, the preset without networks with all stages side by side, encoding. ``--job`` writes
+18 fps film in 25 fps video, and runs the shipped networks over it with and without `cadence`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from restore.api import run
 from restore.degrade.grain import add_grain
 from restore.degrade.resize import resize
 from restore.degrade.transport import flicker_gains, weave_path_px
 from restore.demo.clips import frames_of, write_clip
+from restore.engine.device import tune_host
 from restore.engine.run import process
 from restore.engine.settings import EngineSettings
 from restore.errors import RestoreError
@@ -68,8 +76,27 @@ def endless(clip: np.ndarray) -> Iterator[Frame]:
         number += 1
 
 
-def stage_ms(name: str, clip: np.ndarray, frames: int, limit_s: float) -> tuple[float, int]:
-    """Milliseconds a frame taken, and of how many frames; ends early when time is up."""
+@dataclass(frozen=True)
+class Row:
+    """What one frame costs.
+
+    Attributes:
+        row: stage, or preset.
+        ms: that passed.
+        cpu_ms: that cores worked, the process that decodes left out.
+        frames: taken.
+        fps: frames a second of a whole job; None for a stage.
+    """
+
+    row: str
+    ms: float
+    cpu_ms: float
+    frames: int
+    fps: float | None = None
+
+
+def stage_row(name: str, clip: np.ndarray, frames: int, limit_s: float) -> Row:
+    """One stage by itself; ends early when time is up."""
     stage = build_stage(name, {}, StageContext())
     taken = 0
 
@@ -79,16 +106,32 @@ def stage_ms(name: str, clip: np.ndarray, frames: int, limit_s: float) -> tuple[
             taken += 1
             yield frame
 
-    began, before, warm = time.perf_counter(), 0, 0
+    began, before, worked, warm = time.perf_counter(), 0.0, 0.0, 0
     with torch.inference_mode():
         for count, _ in enumerate(process(source(), [stage], EngineSettings("cpu"))):
             if count + 1 == _WARM_UP:
-                warm, before = taken, time.perf_counter()
+                warm, before, worked = taken, time.perf_counter(), time.process_time()
             if count + 1 > _WARM_UP and (
                 taken - warm >= frames or time.perf_counter() - began > limit_s
             ):
                 break
-    return 1000 * (time.perf_counter() - before) / (taken - warm), taken - warm
+    each = 1000 / (taken - warm)
+    spent_ms, cpu_ms = time.perf_counter() - before, time.process_time() - worked
+    return Row(name, round(each * spent_ms, 1), round(each * cpu_ms, 1), taken - warm)
+
+
+def preset_row(name: str, size_px: tuple[int, int], frames: int) -> Row:
+    """A whole job with a preset, its networks left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "film.mkv"
+        write_clip(source, film(frames, size_px), _PAL, Delivery("h264", crf=16, speed="ultrafast"))
+        worked = time.process_time()
+        report = run(source, Path(folder) / "out.mkv", name, no_networks=True, device="cpu")
+        cpu_ms = 1000 * (time.process_time() - worked) / frames
+    spent_s = report.run.elapsed_s
+    row = f"{name} without networks, whole job"
+    return Row(row, round(1000 * spent_s / frames, 1), round(cpu_ms, 1), frames,
+               round(frames / spent_s, 2))  # fmt: skip
 
 
 def job_s(source: Path, folder: Path, stages: tuple[str, ...]) -> tuple[float, int, int]:
@@ -121,21 +164,33 @@ def main() -> None:
     parser.add_argument("--size", default="720x576")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=20.0, help="limit for each stage")
+    parser.add_argument("--preset", action="append", default=[], help="a whole job with it, too")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--job", action="store_true", help="whole jobs with and without cadence")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     if options.job:
         compare_jobs((height, width), options.frames)
         return
+    tune_host()
     clip = film(_DISTINCT, (height, width))
-    print(f"{'stage':14} {'ms/frame':>9}  frames ({width}x{height} px)")
-    for name in options.names or sorted(STAGES):
+    rows = []
+    print(f"{'stage':36} {'ms/frame':>9} {'of work':>9}  frames ({width}x{height} px)")
+    names = options.names or ([] if options.preset else sorted(STAGES))
+    for name in names:
         try:
-            spent_ms, count = stage_ms(name, clip, options.frames, options.seconds)
+            rows.append(stage_row(name, clip, options.frames, options.seconds))
         except RestoreError as error:
-            print(f"{name:14} {'-':>9}  {error}")
+            print(f"{name:36} {'-':>9} {'-':>9}  {error}")
         else:
-            print(f"{name:14} {spent_ms:9.1f}  {count}")
+            print(f"{name:36} {rows[-1].ms:9.1f} {rows[-1].cpu_ms:9.1f}  {rows[-1].frames}")
+    for name in options.preset:
+        rows.append(preset_row(name, (height, width), options.frames))
+        row = rows[-1]
+        print(f"{row.row:36} {row.ms:9.1f} {row.cpu_ms:9.1f}  {row.frames}, {row.fps} fps")
+    if options.json:
+        table = {"size": options.size, "cores": os.cpu_count(), "rows": [asdict(r) for r in rows]}
+        options.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
