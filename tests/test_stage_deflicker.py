@@ -101,6 +101,13 @@ def test_four_fifths_go_of_every_reel_that_fades(scene, seed):
     assert left(run(reel)[0], reel, fading) <= 0.2
 
 
+@pytest.mark.parametrize("seed", [6, 7])
+def test_four_fifths_go_of_every_reel_with_a_lamp(scene, seed):
+    lit = scene * np.where(np.arange(COUNT) < 20, 0.55, 1.0).astype(np.float32)[:, None, None, None]
+    reel = flicker(lit, 0.03, seed=seed)
+    assert left(run(reel)[0], reel, lit) <= 0.2
+
+
 @pytest.mark.parametrize("name", ["roman-colosseum", "oakland-zoo-otters"])
 def test_flicker_goes_from_real_pictures(assets, name):
     clean = photo_clip(assets, name, 30, (144, 192), 3)

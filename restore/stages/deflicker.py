@@ -54,7 +54,7 @@ class Deflicker:
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        radius: int = Field(default=18, ge=2, le=30)
+        radius: int = Field(default=20, ge=2, le=30)
         strength: float = Field(default=1.0, ge=0, le=1)
         uneven: bool = True
         contrast: bool = True
