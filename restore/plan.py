@@ -161,7 +161,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     video = video_of(info, size, job.range, first.frame_rate, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
-    most = max((stage.memory_bytes for stage in stages), default=0)
+    # Stages run side by side, those that hold frames as well as the one that computes.
+    most = sum(stage.memory_bytes for stage in stages)
     return JobPlan(
         job=job,
         source=info,
@@ -171,7 +172,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         tempo=clock.tempo,
         clocks=clocks,
         stages=tuple(stages),
-        memory_bytes=most + 2 * job.settings.queue_bytes,
+        memory_bytes=most + (len(stages) + 2) * job.settings.queue_bytes,
         pipeline=pipeline,
         notes=(
             *info.color_guesses,

@@ -155,12 +155,6 @@ def _one(
         make_job(item.source, item.destination, recipe, options), measure=request.dry_run
     )
     _check_name(item.destination, plan.delivery.facts.kind, plan.delivery.facts.suffixes)
-    if request.resume and plan.job.side_clips is not None:
-        raise InvalidInput(
-            "side clips of a job that is kept chunk by chunk",
-            "one of the two, since chunks that were done before left none",
-            "Leave out --resume, or --side-clips and side_clips in the recipe.",
-        )
     cancel.check()
     teller.plan(plan, dry_run=request.dry_run)
     if plan.stages and plan.stages[-1].label.startswith("resize"):

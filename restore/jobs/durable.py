@@ -139,6 +139,12 @@ def make_durable(
     digest = source_sha256(job.source)
     if job.destination == "-":
         raise InvalidInput("a durable job into a pipe", "a file or folder")
+    if job.side_clips is not None:
+        raise InvalidInput(
+            "side clips of a job that is kept chunk by chunk",
+            "one of the two, since chunks that were done before left none",
+            "Leave out --resume, or --side-clips and side_clips in the recipe.",
+        )
     device = choose_device(job.settings.device)
     budget = job.settings.memory_bytes or memory_budget_bytes(device)
     settings = replace(job.settings, memory_bytes=budget, device=str(device))

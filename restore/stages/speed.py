@@ -150,7 +150,7 @@ class Speed:
     def facts(self) -> Mapping[str, str]:
         """What is done; after the run, how often frames were shown."""
         settings = self._settings
-        facts = {"how": settings.how}
+        facts: dict[str, str] = {"how": settings.how}
         if settings.film_fps is not None:
             facts["film"] = f"{format_rate(settings.film_fps)} fps"
         if settings.fps is not None:
