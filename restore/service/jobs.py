@@ -10,7 +10,7 @@ import grpc
 
 from restore import errors
 from restore.api import make_job
-from restore.errors import InvalidInput, RestoreError
+from restore.errors import InvalidInput, JobNotFound, RestoreError
 from restore.jobs.journal import Journal
 from restore.jobs.order import order_to_json
 from restore.jobs.rows import JobRow, JobState
@@ -68,34 +68,46 @@ class Jobs(rpc.JobServiceServicer):
                 raise InvalidInput("a request id of no or over 200 characters", "1 to 200")
             if not request.sources:
                 raise InvalidInput("no source", "at least one upload")
-            made = [self._ready(request, n, principal) for n in range(len(request.sources))]
-            self._check_quota(principal, [plan for _, _, plan in made])
-            rows = []
-            for name, upload, plan in made:
+            names = [
+                request_id(principal, request.request_id, n) for n in range(len(request.sources))
+            ]
+            there = {name: self._known(name) for name in names}
+            new = [
+                (name, *self._ready(request, n, name, principal))
+                for n, name in enumerate(names)
+                if there[name] is None
+            ]
+            self._check_quota(principal, [plan for _, _, plan in new])
+            for name, upload, plan in new:
                 facts = _facts(upload, plan)
                 if request.validate_only:
-                    rows.append(_unbooked(name, principal, facts))
+                    there[name] = _unbooked(name, principal, facts)
                     continue
-                rows.append(
-                    self._journal.create(
-                        name,
-                        "",
-                        order_to_json(plan.job),
-                        0,
-                        principal=principal,
-                        request_id=name,
-                        facts=facts,
-                    )
+                there[name] = self._journal.create(
+                    name,
+                    "",
+                    order_to_json(plan.job),
+                    0,
+                    principal=principal,
+                    request_id=name,
+                    facts=facts,
                 )
             self._dispatcher.wake()
+            rows = [row for row in there.values() if row is not None]
             return pb.CreateJobsResponse(jobs=[self._told(row) for row in rows])
 
+    def _known(self, name: str) -> JobRow | None:
+        """The job that this request made when it was sent before."""
+        try:
+            return self._journal.job(name)
+        except JobNotFound:
+            return None
+
     def _ready(
-        self, request: pb.CreateJobsRequest, place: int, principal: str
-    ) -> tuple[str, Upload, JobPlan]:
-        """A job's id, source and plan."""
+        self, request: pb.CreateJobsRequest, place: int, name: str, principal: str
+    ) -> tuple[Upload, JobPlan]:
+        """A job's source and plan."""
         upload = self._uploads.get(parse_name("uploads", request.sources[place]), principal)
-        name = request_id(principal, request.request_id, place)
         wanted = request.delivery
         ending = wanted.container or ".mkv"
         if ending not in _CONTAINERS:
@@ -111,7 +123,7 @@ class Jobs(rpc.JobServiceServicer):
         job = make_job(self._uploads.path(upload), place_of, recipe, options)
         plan = plan_job(replace(job, overwrite=True), measure=True)
         self._check_size(plan)
-        return name, upload, plan
+        return upload, plan
 
     def _check_size(self, plan: JobPlan) -> None:
         limits = self._settings
