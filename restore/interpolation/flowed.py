@@ -212,7 +212,9 @@ class _Pair:
         near = np.maximum(*self._front) > self._still
         near = cv2.dilate(near.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         sure = moving | edge | near
-        flow = self._chosen(flow, time, sure)
+        # The edges of a title fit the picture's flow by chance.
+        about = cv2.dilate(self._still.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+        flow = self._chosen(flow, time, sure | about)
         warped = [
             grey8(fetched(p, flow, part, cv2.INTER_CUBIC), *self._range)
             for p, part in zip((self._first, self._second), (-time, 1 - time), strict=True)
