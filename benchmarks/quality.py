@@ -20,12 +20,18 @@ from rich.table import Table
 
 from benchmarks.quality_metrics import pan_error, psnr_y, ssim_y
 from benchmarks.quality_models import Row, milliseconds, rows_1x, rows_4x
+from benchmarks.quality_moving import clip_milliseconds, clip_row, score_moving, shipped_row
 from benchmarks.quality_niqe import Niqe
 from benchmarks.quality_sets import PAN_PX, Case, coded, film, set5
 from restore.degrade.film import STRENGTHS
+from restore.models.catalog import default_catalog
+from restore.models.windowed import ARCHITECTURE
 
 BORDER_PX = 4
 FRAME_PX = (184, 240)  # what ms per frame is timed on
+# Rows that are shown beside the window models on moving, grainy clips.
+MOVING = ("lanczos3", "restore-4x-s", "realesr-general-x4v3 dn=0.5")
+MOVING_FRAMES_PX = ((184, 240), (368, 480))
 Result = dict[str, Any]
 
 
@@ -85,9 +91,23 @@ def _measure_1x(assets: Path | None) -> dict[str, Result]:
     }
 
 
+def _measure_moving(assets: Path | None, rows: list[Row], say: Console) -> dict[str, Result]:
+    """What a window of frames is worth: the shipped window models beside rows of one frame."""
+    chosen = [row for row in rows if row.name in MOVING]
+    windowed = [e.name for e in default_catalog() if e.embedded and e.architecture == ARCHITECTURE]
+    ways = [*(clip_row(row) for row in chosen), *(shipped_row(name) for name in windowed)]
+    results = score_moving(ways, assets, lambda line: say.print(line, style="dim"))
+    singles = [clip_row(row) for row in chosen if row.name == "restore-4x-s"]
+    for way in (*singles, *ways[len(chosen) :]):
+        for size in MOVING_FRAMES_PX:
+            results[way.name][f"ms_per_frame {size[1]}x{size[0]}"] = clip_milliseconds(way, size)
+    return results
+
+
 METRICS = {
     "psnr_y_db": ("PSNR-Y, dB", 2),
     "ssim_y": ("SSIM", 4),
+    "warp_error": ("warp error along a known pan, lower is steadier", 2),
     "niqe": ("NIQE, lower is better", 2),
 }
 COSTS = {
@@ -111,6 +131,8 @@ def _tables(title: str, results: dict[str, Result]) -> list[Table]:
             table.add_row(model, *(f"{found[name][metric]:.{digits}f}" for name in sets))
         tables.append(table)
     costs = [name for name in COSTS if name in first]
+    if not costs:
+        return tables
     table = Table("model", *costs, title=f"{title}: cost and steadiness", title_justify="left")
     for model, found in results.items():
         table.add_row(model, *(f"{found[name]:,.{COSTS[name]}f}" for name in costs))
@@ -141,13 +163,16 @@ def main() -> None:
         say.print("RESTORE_TEST_ASSETS is not set: no Set5, no NIQE, no published models.")
     rows, upscale = _measure_4x(assets, say)
     deartifact = _measure_1x(assets)
-    for table in (*_tables("4x", upscale), *_tables("1x", deartifact)):
+    moving = _measure_moving(assets, rows, say)
+    tables = (("4x", upscale), ("4x, moving and grainy", moving), ("1x", deartifact))
+    for table in (one for title, results in tables for one in _tables(title, results)):
         say.print(table)
     say.print("Perceptual figure: NIQE. No backbone for LPIPS or DISTS is to be had.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     facts = {"threads": torch.get_num_threads(), "frame_px": FRAME_PX}
     (arguments.out / "quality.json").write_text(
-        json.dumps({"facts": facts, "4x": upscale, "1x": deartifact}, indent=1) + "\n"
+        json.dumps({"facts": facts, "4x": upscale, "moving": moving, "1x": deartifact}, indent=1)
+        + "\n"
     )
     _picture(rows, assets, arguments.out / "quality.png")
 

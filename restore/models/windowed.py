@@ -101,16 +101,19 @@ class WindowModel:
         return replace(self, dtype=wanted, device=str(where), net=net)
 
 
-def in_strips(run: Callable[[Tensor], Tensor], picture: Tensor, radius_px: int) -> Tensor:
+def in_strips(
+    run: Callable[[Tensor], Tensor], picture: Tensor, radius_px: int, strip_px: int = _STRIP_PX
+) -> Tensor:
     """A network's result on a frame, strip by strip: what the whole gives, in bounded memory.
 
     Args:
         run: ``[C, rows, w]`` to ``[C', rows * s, w * s]``.
         picture: ``[C, h, w]``.
         radius_px: input pixels on each side that an output pixel depends on.
+        strip_px: pixels of a strip, without its margins.
     """
     height, width = picture.shape[1:]
-    rows = max(radius_px, _STRIP_PX // width)
+    rows = max(radius_px, strip_px // width)
     if rows >= height:
         return run(picture)
     strips = []

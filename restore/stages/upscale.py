@@ -92,7 +92,8 @@ def _windowed(name: str, note: str, context: StageContext) -> WindowNetwork:
     """The network over several frames, and the embedded one for frames that are alone."""
     model = load_window_model(name, context.store)
     ranked = context.store.catalog.ranked("upscale", model.scale)
-    alone = [e.name for e in ranked if e.embedded and e.architecture != ARCHITECTURE]
+    shipped = [e for e in ranked if e.embedded and e.look in ("", context.look)]
+    alone = [e.name for e in shipped if e.architecture != ARCHITECTURE]
     if not alone:
         raise UnsupportedModel(
             f"model {model.name} of scale {model.scale}, for which no single-frame model ships",
