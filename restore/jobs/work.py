@@ -15,7 +15,7 @@ from restore.engine.run import run
 from restore.engine.settings import CancelToken, Progress
 from restore.engine.stage import StreamStage
 from restore.engine.varied import base_of
-from restore.errors import InvalidInput, JobError
+from restore.errors import DamagedMedia, InvalidInput, JobError
 from restore.frames import PixelFormat
 from restore.jobs.durable import DurablePlan, facts_of
 from restore.jobs.lossless import LosslessChunk, check_chunk, read_chunk
@@ -128,9 +128,9 @@ class Work:
                 cancel=cancel,
             )
             stages = [asdict(stage) for stage in done.stages]
-        except InvalidInput:
-            # The clip has fewer frames than it declares: a later chunk may find none at all.
-            if reader.frames_read or not chunk.number:
+        except (InvalidInput, DamagedMedia):
+            # The clip ends before it says it does: a later chunk may find no frame at all.
+            if reader.frames_read or not chunk.number or self._job.strict:
                 raise
         read = chunk.needs.start + reader.frames_read
         short = chunk.needs.stop is None or read < chunk.needs.stop

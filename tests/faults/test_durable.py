@@ -235,7 +235,7 @@ def test_a_full_disk_pauses_the_job_with_the_reason_and_it_goes_on(
     source, truth, tmp_path, small_disk
 ):
     filler = small_disk / "filler"
-    filler.write_bytes(bytes(1_000_000))
+    filler.write_bytes(bytes(1_536_000 - 160_000))
     row, journal = durable(source, tmp_path / "out.mp4", small_disk, chunk_frames=4)
     assert (row.state, row.error_type) == (JobState.PAUSED, "DiskFull")
     assert "disk is full" in row.reason
@@ -301,8 +301,8 @@ def test_a_damaged_source_ends_where_it_ends_in_one_piece(tmp_path):
 
 
 def test_from_the_command_line(source, tmp_path):
-    command = [sys.executable, "-m", "restore", "run", str(source), str(tmp_path / "out.mp4")]
-    command += ["--preset", "transcode", "--resume"]
+    command = [sys.executable, "-m", "restore", "run", str(source)]
+    command += ["-o", str(tmp_path / "out.mp4"), "--preset", "transcode", "--resume"]
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
     assert barcode.numbers(tmp_path / "out.mp4") == list(range(FRAMES))
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"], "the work folder is gone"
