@@ -165,6 +165,8 @@ def load_window_model(ref: str | Path, store: ModelStore | None = None) -> Windo
         UnsafeWeights: the file is of a kind that runs code.
         UnsupportedModel: the tensors are those of another network.
     """
+    import torch
+
     from restore.models.nets.window_compact import FRAMES, PLANES, WindowCompact
 
     stored = find_weights(ref, store or ModelStore())
@@ -176,7 +178,7 @@ def load_window_model(ref: str | Path, store: ModelStore | None = None) -> Windo
             f"the tensors of {stored.path} do not make {ARCHITECTURE}: {str(error)[:300]}",
             "its complete weights",
         ) from error
-    net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     part = ModelPart(
         stored.name,
         stored.sha256,

@@ -80,7 +80,8 @@ class WindowCompact(nn.Module):
         before2, before1, after1, after2 = trust.unbind(1)
         sums = [before1 + after1, before2 + after2, after1 + after2 - before1 - before2]
         seen = torch.cat([mean, apart, torch.stack(sums, 1) / 2], 1)
-        x = seen.to(next(self.parameters()).dtype)
+        weight = next(self.parameters())
+        x = seen.to(dtype=weight.dtype, memory_format=torch.channels_last)
         for layer in self.body:
             x = layer(x)
         large = F.interpolate(mean, scale_factor=self.scale, mode="nearest")
