@@ -98,7 +98,7 @@ def build_bank(
     if any(m.dv or m.telecine for m in recipe.material):
         facts["transfers"] = [[m.dv, m.telecine] for m in recipe.material]
     if recipe.teacher:
-        facts["teacher"] = [recipe.teacher, recipe.teacher_denoise]
+        facts["teacher"] = [recipe.teacher, recipe.teacher_denoise, recipe.teacher_sharpen]
     note = folder / "bank.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) == facts:
         return Bank(np.load(folder / "low.npy"), np.load(folder / "high.npy"))
@@ -120,7 +120,8 @@ def build_bank(
     bank = Bank(np.stack(low), np.stack(high))
     if recipe.teacher:
         say(f"targets by {recipe.teacher}")
-        high_taught = taught(bank.low, recipe.scale, recipe.teacher, recipe.teacher_denoise)
+        denoise, sharpening = recipe.teacher_denoise, recipe.teacher_sharpen
+        high_taught = taught(bank.low, recipe.scale, recipe.teacher, denoise, sharpening)
         bank = Bank(bank.low, high_taught)
     np.save(folder / "low.npy", bank.low)
     np.save(folder / "high.npy", bank.high)

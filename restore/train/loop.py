@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from restore.errors import InvalidInput
 from restore.train.bank import Bank, draw_batch
 from restore.train.muon import Muon
-from restore.train.net import build
+from restore.train.net import build, level
 from restore.train.recipe import Recipe
 
 __all__ = ["Run", "rate_at", "train"]
@@ -215,5 +215,10 @@ def train(
     if recipe.keep_start and start is not None:
         before_all = load_file(start)
         weights = {k: v.lerp(before_all[k].float(), recipe.keep_start) for k, v in weights.items()}
+    if recipe.teacher:
+        even = build(recipe)
+        even.load_state_dict(weights)
+        level(even, recipe)
+        weights = {name: value.detach() for name, value in even.state_dict().items()}
     facts = {"steps": state.step, "seconds": round(state.seconds, 1), "starts": state.starts}
     return weights, facts

@@ -90,6 +90,8 @@ class Recipe:
         teacher: name of a published network whose results are the targets in place of the
             photographs; it must be in the user's store.
         teacher_denoise: 0..1, for a teacher with a weak-denoise twin.
+        teacher_sharpen: amount of unsharp masking of the teacher's results, since a small pupil's
+            mean comes out softer than its teacher.
         licence: SPDX identifier of the weights; a teacher's licence goes on to its pupil.
         optimiser: rates.
         material: what the bank holds.
@@ -116,6 +118,7 @@ class Recipe:
     keep_start: float = 0.0
     teacher: str = ""
     teacher_denoise: float = 1.0
+    teacher_sharpen: float = 0.0
     licence: str = "MIT"
     optimiser: Optimiser = field(default_factory=Optimiser)
 
@@ -149,6 +152,8 @@ class Recipe:
             del table["keep_start"]
         if not table["teacher"]:
             del table["teacher"], table["teacher_denoise"]
+        if not table["teacher_sharpen"]:
+            del table["teacher_sharpen"]
         for entry in table["material"]:
             for name in ("dv", "telecine"):
                 if not entry[name]:

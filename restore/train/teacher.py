@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from restore.degrade.optics import sharpen
 from restore.errors import InvalidInput
 from restore.models.load import denoise_blend, load_model
 
 if TYPE_CHECKING:
     from restore.models.loaded import LoadedModel
 
-__all__ = ["Teacher", "taught"]
+__all__ = ["Teacher", "crisper", "taught"]
 
 Picture = NDArray[np.uint8]
 MARGIN_PX = 12  # mirrored about a tile, so that the teacher sees no black border
 TILES_A_CALL = 8
+SHARPEN_SIGMA_PX = 1.5
 
 
 class Teacher:
@@ -47,8 +49,8 @@ class Teacher:
         return np.ascontiguousarray(high.transpose(0, 2, 3, 1))
 
 
-def taught(low: Picture, scale: int, name: str, denoise: float) -> Picture:
-    """The targets that a teacher gives inputs ``[N, t, t, 3]``.
+def taught(low: Picture, scale: int, name: str, denoise: float, sharpening: float) -> Picture:
+    """The targets that a teacher gives inputs ``[N, t, t, 3]``, sharpened by so much.
 
     Raises:
         InvalidInput: the teacher is of another scale.
@@ -60,4 +62,12 @@ def taught(low: Picture, scale: int, name: str, denoise: float) -> Picture:
             f"the teacher {name} of scale {teacher.model.scale}", f"one of scale {scale}"
         )
     parts = [teacher(low[at : at + TILES_A_CALL]) for at in range(0, len(low), TILES_A_CALL)]
-    return np.concatenate(parts)
+    return crisper(np.concatenate(parts), sharpening)
+
+
+def crisper(pictures: Picture, amount: float) -> Picture:
+    """Pictures ``[N, h, w, 3]`` uint8 after unsharp masking; as they are for an amount of 0."""
+    if amount <= 0.0:
+        return pictures
+    sharp = [sharpen(p.astype(np.float32), amount, SHARPEN_SIGMA_PX) for p in pictures]
+    return np.clip(np.rint(np.stack(sharp)), 0, 255).astype(np.uint8)
