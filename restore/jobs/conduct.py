@@ -44,10 +44,13 @@ def conduct(
     journal.move(job, JobState.RUNNING, since=(JobState.QUEUED, JobState.RUNNING, JobState.PAUSED))
     run = _Conducted(journal, storage, executor, job, frames_total, on_progress, cancel)
     try:
+        storage.keep_reserve()
         run.go()
     except Cancelled:
         return journal.move(job, JobState.PAUSED, reason="asked to stop")
     except RestoreError as error:
+        if isinstance(error, DiskFull):
+            storage.spend_reserve()
         state = JobState.PAUSED if isinstance(error, DiskFull) else JobState.FAILED
         return journal.move(job, state, reason=str(error), error_type=type(error).__name__)
     return journal.job(job)

@@ -6,9 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from restore.media.atomic import output_errors
+from restore.media.atomic import fsync_path, output_errors
 
 __all__ = ["Storage"]
+
+_RESERVE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,22 @@ class Storage:
         """
         with output_errors(str(self.root)):
             (self.job(job) / "chunks" if job else self.root).mkdir(parents=True, exist_ok=True)
+
+    def keep_reserve(self) -> None:
+        """Lay by a little space, so that a full disk can still be written down.
+
+        Raises:
+            DiskFull: there is not even that much.
+        """
+        path = self.root / "reserve"
+        with output_errors(str(path)):
+            if not path.exists() or path.stat().st_size < _RESERVE_BYTES:
+                path.write_bytes(bytes(_RESERVE_BYTES))
+                fsync_path(path)
+
+    def spend_reserve(self) -> None:
+        """Give that space back to the disk."""
+        (self.root / "reserve").unlink(missing_ok=True)
 
     def clear(self, job: str) -> None:
         """Remove a job's files."""
