@@ -24,6 +24,8 @@ BY_SCALE = {name: ("deartifact" if name in ("omnisr", "dncnn") else "upscale") f
 STREAMS = [name for name in STAGES if hasattr(stage_class(name), "stream")]
 CASES = [(name, "") for name in STAGES if name not in STREAMS]
 CASES += [(stage, net) for net, stage in BY_SCALE.items()]
+WINDOWED = "restore-4x-temporal-s"  # ships, and looks at several frames
+CASES.append(("upscale", WINDOWED))
 CPU = EngineSettings("cpu", batch=1, tile_px=0)
 
 
@@ -32,7 +34,9 @@ def stage(request, tmp_path_factory) -> Stage:
     name, network = request.param
     folder = tmp_path_factory.mktemp("weights")
     settings = {}
-    if network:
+    if network == WINDOWED:
+        settings["model"] = network
+    elif network:
         path = save_network(seeded_network(network), folder / f"{network}.safetensors")
         settings["model"] = str(path)
     return build_stage(name, settings, StageContext(ModelStore(folder / "store")))
