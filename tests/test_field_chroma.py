@@ -21,9 +21,7 @@ from restore.stages import StageContext, build_stage
 
 CPU = torch.device("cpu")
 SETTINGS = EngineSettings("cpu", batch=1, tile_px=0)
-BT601 = ColorSpec(
-    Matrix.SMPTE170M, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaSite.LEFT
-)
+BT601 = ColorSpec(Matrix.SMPTE170M, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaSite.LEFT)
 
 
 def raw(name, height, width, seed=0, *, site=ChromaSite.LEFT, woven=True):
