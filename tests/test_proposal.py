@@ -62,6 +62,13 @@ def test_a_clean_scan_gets_nothing_but_size():
     assert stages(propose(reel(STEADY))) == ["shots", "upscale"]
 
 
+def test_mixed_frames_are_left_and_said():
+    mixed = replace(STEADY, scan=Scan.BLENDED)
+    proposal = propose(reel(mixed, scan=Scan.BLENDED))
+    assert "fields" not in stages(proposal)
+    assert "mixed of neighbouring film frames" in recipe_toml(proposal, "a reel")
+
+
 def test_every_finding_has_its_stage_in_the_order_of_the_chain():
     worn = replace(
         STEADY, scan=Scan.TFF, weave_px=(1.0, 2.0), flicker=0.05, dirt_marks=12.0,

@@ -47,6 +47,7 @@ class Scan(Enum):
     TELECINE_TFF = "hard telecine, top field first"
     TELECINE_BFF = "hard telecine, bottom field first"
     SOFT_TELECINE = "soft telecine"
+    BLENDED = "blended of neighbouring film frames"
 
 
 class TelecineFinder:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from restore.analysis.blending import BlendFinder
 from restore.analysis.combing import FieldMetrics
 from restore.analysis.repeats import RepeatFinder
 from restore.analysis.scans import most_common_scan, scans
@@ -35,6 +36,7 @@ _MIDDLES: Final = 18  # frames whose middles are kept, repeats among them
 _HALF: Final = 0.25  # of the frame's height: between the holes of 16 mm film (a sixth) and 8 mm
 _INTERLACED: Final = (Scan.TFF, Scan.BFF)
 _TELECINE: Final = {Scan.TELECINE_TFF: 1, Scan.TELECINE_BFF: 3}  # place that shows a top again
+_WHOLE: Final = (Scan.PROGRESSIVE, Scan.UNKNOWN)
 _SOME: Final = 0.02  # share of repeats below which a shot counts as having none
 
 
@@ -66,6 +68,7 @@ class ShotLog:
         self.metrics: list[FieldMetrics] = []
         self._figures: list[Figures] = []
         self._scans: list[Scan] = []
+        self._blends = BlendFinder()
         self._blocking: list[float] = []
         self._finder = PerforationFinder() if holes else None
         self._hole: str | None = None
@@ -133,6 +136,10 @@ class ShotLog:
             if scan in _INTERLACED or scan in _TELECINE:
                 data, middle = data[:, ::2], None if middle is None else middle[:, ::2]
             kept.append(Proxy(data, middle, glance.small))
+        if scan in _WHOLE:
+            self._blends.forget()
+            for one in kept:
+                self._blends.push(one.data.float())
         figures = measured(kept)
         if scan in _INTERLACED or scan in _TELECINE:
             figures = _whole_height(figures)
@@ -143,11 +150,14 @@ class ShotLog:
         self._end_look()
         found = [scan for scan, _ in scans(self.metrics)]
         again = repeats(self.differences)
+        scan = most_common_scan(found)
+        if scan in _WHOLE and self._blends.is_blended:
+            scan = Scan.BLENDED
         weave = [one.weave_px for one in self._figures if one.weave_px is not None]
         return ShotFindings(
             span=FrameRange(self.start, self.stop),
             looked_at=sum(one.frames for one in self._figures),
-            scan=most_common_scan(found),
+            scan=scan,
             repeats=sum(again) / len(again) if again else None,
             light=self._meter.read(),
             dyes=self._meter.dyes(),

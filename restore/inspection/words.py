@@ -27,6 +27,8 @@ def span_words(span: FrameRange) -> str:
 def film_words(found: ReelFindings) -> str:
     """How the film's frames lie in the video."""
     fps, share = found.film_fps, found.repeats
+    if found.scan is Scan.BLENDED:
+        return "frames are mixed of neighbouring film frames; the film's own rate cannot be told"
     if fps is None:
         return "every frame is a new one; the film's own rate cannot be told from the pictures"
     rate = f"{float(fps):.4g} film frames a second"

@@ -37,6 +37,9 @@ def fields(reel: Reel) -> Choice:
     found = {shot.scan for shot in reel.shots} - {Scan.UNKNOWN}
     if found & set(_TELECINE):
         return Choice(True, f"{reel.found.scan.value}: the film's own frames are put together")
+    if Scan.BLENDED in found and not found & set(_INTERLACED):
+        told = "pictures are mixed of neighbouring film frames and stay so; a better transfer helps"
+        return Choice(False, f"{told}, else dust may see damage along edges that move")
     if not found & set(_INTERLACED):
         return Choice(False, f"the pictures are {reel.found.scan.value}")
     settings: dict[str, object] = {}

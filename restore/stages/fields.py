@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from restore.analysis.blending import BlendFinder
 from restore.analysis.combing import field_metrics, fields_of
 from restore.analysis.deinterlace import Field, deinterlaced, split
 from restore.analysis.even_times import EvenTimes
@@ -27,6 +28,7 @@ __all__ = ["Fields"]
 _RATES = (Fraction(30000, 1001), Fraction(30), Fraction(25))
 _INTERLACED = (Scan.TFF, Scan.BFF)
 _TELECINE = (Scan.TELECINE_TFF, Scan.TELECINE_BFF)
+_WHOLE = (Scan.PROGRESSIVE, Scan.UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,9 @@ class Fields:
     film's frames at four fifths of the video's rate, exactly. Interlaced frames give a picture for
     each field (``rate = "field"``, twice the frames) or for each frame, by motion-compensated
     interpolation (``method = "motion"``) or by libavfilter's bwdif.
+
+    Frames that a bad conversion mixed of neighbouring film frames are told and pass unchanged: the
+    verdict is then ``Scan.BLENDED``.
 
     The chroma of 4:2:0 material was brought up field by field where the file declares fields. Of
     interlaced pictures that are declared as progressive, or not at all, the two fields' chroma is
@@ -73,6 +78,7 @@ class Fields:
         self._both = rate == "field"
         self.scans: Counter[Scan] = Counter()
         self._soft = 0
+        self._blends = BlendFinder()
         self._steps_s: deque[Fraction] = deque(maxlen=64)
 
     @classmethod
@@ -99,8 +105,10 @@ class Fields:
         """How most of the clip was scanned, as far as it was seen."""
         told = Counter({scan: n for scan, n in self.scans.items() if scan is not Scan.UNKNOWN})
         best = told.most_common(1)[0][0] if told else Scan.UNKNOWN
-        if best in (Scan.PROGRESSIVE, Scan.UNKNOWN) and 2 * self._soft > self.scans.total():
+        if best in _WHOLE and 2 * self._soft > self.scans.total():
             return Scan.SOFT_TELECINE
+        if best in _WHOLE and self._blends.is_blended:
+            return Scan.BLENDED
         return best
 
     def facts(self) -> Mapping[str, str]:
@@ -112,6 +120,11 @@ class Fields:
         if self.scans:
             facts["scan"] = self.verdict.value
             facts["frames"] = ", ".join(f"{n} {scan.value}" for scan, n in self.scans.items())
+        if self.verdict is Scan.BLENDED:
+            facts["blended"] = (
+                f"frames are sums of neighbouring film frames (error {self._blends.ratio:.2f} of "
+                "that along motion); passed through unchanged, dust may see damage along edges"
+            )
         return facts
 
     def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -167,6 +180,7 @@ class Fields:
         steps: deque[Fraction] = deque(maxlen=2)
         for item in judged:
             self.scans[item.scan] += 1
+            self._watch(item)
             if item.before is not None:
                 after, since = item.frame, item.before
                 steps.append(after.pts * after.time_base - since.pts * since.time_base)
@@ -174,6 +188,17 @@ class Fields:
                 # Pulldown by flags shows frames for two and three fields in turn.
                 self._soft += Fraction(7, 5) < max(steps) / min(steps) < Fraction(8, 5)
             yield item
+
+    def _watch(self, item: _Judged) -> None:
+        """Look for mixed frames; two fields of different frames look mixed too, once softened."""
+        if self._given is not None:
+            return
+        if item.scan not in _WHOLE:
+            self._blends.forget()
+            return
+        if item.before is not None and item.before.shot != item.frame.shot:
+            self._blends.forget()
+        self._blends.push(item.frame.data)
 
     def _film(self, run: Iterator[_Judged]) -> Iterator[Frame]:
         """Four film frames for five video frames, at even times."""
