@@ -192,6 +192,22 @@ def test_a_picture_without_grain_gets_none():
     assert stages[0].facts()["grain"] == "none found"
 
 
+def test_a_shadow_that_passes_over_flat_places_is_no_grain():
+    """A codec froze the grain; what changes in flat places is somebody's blurred shadow."""
+    height, width = SIZE
+    random = generator(9, "leaves")
+    frozen = scene() + random.normal(0, 2 / 255, (height, width, 1))
+    pictures = []
+    for number in range(12):
+        calm = frozen + random.normal(0, 0.5 / 255, (height, width, 1))
+        x = np.arange(width) - 60.0 - 14 * number
+        leaves = grain_field((height, width, 1), 3.0, generator(number, "leaves"))
+        shadow = 0.03 * np.exp(-np.square(x / 24))[None, :, None] * leaves
+        pictures.append(np.clip(calm + shadow, 0, 1).astype(np.float32))
+    found = GrainLearner().shot([frame.data for frame in as_frames(pictures)])
+    assert found is None or found.strength.max() < 1.5 / 255
+
+
 def test_a_profile_goes_through_a_file(tmp_path):
     clean, path = scene(), tmp_path / "grain.json"
     clip = film(frames=6)

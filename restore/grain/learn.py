@@ -28,6 +28,7 @@ _UNEVEN: Final = (0.04, 0.1)  # standard deviations of a block's brightness; the
 _GAMMA: Final = 2.4  # of the display: R'G'B' = transmittance ** (1 / gamma)
 _FOG: Final = 0.05  # density of clear film
 _BLUR: Final = 0.5  # levels over which strengths are averaged
+_OVER: Final = 2.5  # times the change of all blocks, in deviations, that flat ones may show
 _FRESH: Final = 0.25  # share of a block's variance that must be new in the next frame
 
 
@@ -147,7 +148,7 @@ def _summed(first: Doubles, second: Doubles) -> _Sums:
         flat = _flat(levels.mean(1), _coarse(luma), spread, alive)
         if flat.sum() >= _ENOUGH:
             break
-    if not flat.any():
+    if not flat.any() or _is_passing(spread[flat], spread):
         return sums
     levels, rest, variance = levels[flat], rest[flat], variance[flat]
     bins = np.clip((levels * LEVELS).astype(int), 0, LEVELS - 1)
@@ -162,6 +163,15 @@ def _summed(first: Doubles, second: Doubles) -> _Sums:
     waves = np.fft.rfft2(rest * (plane / np.sqrt(np.square(plane).sum())))
     sums.spectrum = np.einsum("nchw,ndhw->hwcd", waves, waves.conj(), optimize=True).real
     return sums
+
+
+def _is_passing(flat: Doubles, everywhere: Doubles) -> bool:
+    """Whether what changes in flat blocks is a thing that passes, for the rest stands calmer.
+
+    Grain lies over the whole frame: textured blocks change at least as much as it does.
+    """
+    changing = everywhere[everywhere >= _LEAST**2]
+    return bool(np.median(flat) > _OVER**2 * np.median(changing))
 
 
 def _levelled(blocks: Doubles) -> Doubles:
