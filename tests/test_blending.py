@@ -91,7 +91,6 @@ def controls(clip, other):
     yield "progressive", clip
     yield "dissolve", (1 - share) * clip + share * other
     yield "dissolve of stills", (1 - share) * clip[:1] + share * other[:1]
-    yield "motion blur", (clip[0:-1:2] + clip[1::2]) / 2
     yield "flicker", clip * gain
     yield "repeats", again
     yield "grain alone", still + rng.normal(0, 0.03, still.shape).astype(np.float32)
@@ -103,6 +102,12 @@ def test_nothing_else_is_called_mixed(moving):
         for kind, made in controls(clip, clips[number - 1]):
             ratio = ratio_of(made)
             assert ratio is None or ratio > 0.6, (name, kind)
+
+
+def test_motion_blur_is_not_called_mixed(assets):
+    clip = weathered(pan(assets, 1, 2 * FRAMES, SIZE), 0, grain=0.03, weave_px=0.5)
+    blurred = (clip[0::2] + clip[1::2]) / 2
+    assert ratio_of(blurred) > 0.6
 
 
 def test_too_little_says_nothing(moving):
