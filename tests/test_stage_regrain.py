@@ -238,11 +238,11 @@ def test_what_is_missing_is_said(tmp_path):
 
 
 def test_jobs_share_nothing():
-    from restore.plan import Job, _build
+    from restore.plan import Job, build_pipeline
 
     recipe = Recipe("r", "", (Step("grain_learn"), Step("regrain")))
     job = Job("in.mkv", "out.mkv", recipe, EngineSettings("cpu", job="j"))
-    one, other = _build(job), _build(job)
+    one, other = build_pipeline(job), build_pipeline(job)
     assert one[1]._shots is one[0]._found
     assert other[1]._shots is not one[0]._found
     assert one[1]._job == "j/0"
