@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,13 +134,12 @@ def test_nobody_else_is_let_in(world, token):
             assert refused.value.code is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_more_jobs_than_a_principal_may_have_are_refused(ann, bob, film):
+def test_more_jobs_than_a_principal_may_have_are_refused(ann, film):
     name = ann.upload(film)
     with pytest.raises(ServiceError, match="at most 3 together") as refused:
         ann.create_jobs([name] * 4, **asked())
     assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert refused.value.reason == "QuotaExceeded"
-    assert bob.jobs is not None
 
 
 def test_pause_resume_cancel(ann, film, tmp_path):
@@ -398,4 +396,3 @@ def test_health_reflection_and_metrics(tmp_path):
         assert {"restore.v1.RestorationService", "restore.v1.JobService"} <= names
         assert [event["event"] for event in world.events()] == ["serving"]
     assert world.events()[-1]["event"] == "stopped"
-    assert time.time() > 0
