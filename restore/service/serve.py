@@ -133,10 +133,9 @@ class Server:
         settings = self._settings
         pair = (_read(settings.tls_key), _read(settings.tls_certificate))
         root = _read(settings.tls_client_ca) if settings.tls_client_ca else None
-        # Where there are tokens as well, a client may come with either.
-        required = root is not None and not settings.tokens
+        # With an authority nobody comes in without a certificate; a token only names the principal.
         return grpc.ssl_server_credentials(
-            [pair], root_certificates=root, require_client_auth=required
+            [pair], root_certificates=root, require_client_auth=root is not None
         )
 
     def start(self) -> None:

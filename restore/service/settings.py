@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +21,9 @@ from restore.validation import refusal
 
 __all__ = ["ServiceSettings", "load_settings"]
 
-_LOOPBACK = ("127.", "localhost", "[::1]", "unix:")
+
+#: The file that is being read, for the class's own list of sources.
+_FILE: ContextVar[Path | None] = ContextVar("file", default=None)
 
 
 class ServiceSettings(BaseSettings):
@@ -85,14 +89,20 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given by name first, then the environment, then the file."""
-        named = os.environ.get("RESTORE_SERVICE_CONFIG")
+        named = _FILE.get() or os.environ.get("RESTORE_SERVICE_CONFIG")
         file = TomlConfigSettingsSource(settings_cls, toml_file=named) if named else None
         return (init_settings, env_settings, *((file,) if file else ()))
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        return self.address.startswith(_LOOPBACK)
+        if self.address.startswith("unix:"):
+            return True
+        host = self.address.rpartition(":")[0].strip("[]")
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False  # a name, which may stand for any address
 
     @property
     def has_tls(self) -> bool:
@@ -134,10 +144,9 @@ def load_settings(file: Path | None = None, **given: object) -> ServiceSettings:
     Raises:
         InvalidInput: the file is missing or no TOML, or a setting is wrong or unsafe.
     """
-    if file is not None:
-        if not file.is_file():
-            raise InvalidInput(f"settings file {str(file)!r}, which is not there")
-        os.environ["RESTORE_SERVICE_CONFIG"] = str(file)
+    if file is not None and not file.is_file():
+        raise InvalidInput(f"settings file {str(file)!r}, which is not there")
+    chosen = _FILE.set(file)
     named = {key: value for key, value in given.items() if value is not None}
     try:
         return ServiceSettings(**named)  # type: ignore[arg-type]
@@ -145,3 +154,5 @@ def load_settings(file: Path | None = None, **given: object) -> ServiceSettings:
         raise refusal(error, ServiceSettings, "the service's settings") from error
     except ValueError as error:
         raise InvalidInput(f"the service's settings cannot be read: {error}") from error
+    finally:
+        _FILE.reset(chosen)
