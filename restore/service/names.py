@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 
 from restore.errors import InvalidInput
 
-__all__ = ["job_name", "new_id", "parse_name", "request_id", "upload_name"]
+__all__ = ["job_name", "parse_name", "request_id", "upload_name"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
-
-
-def new_id() -> str:
-    """An id that nobody can guess: 128 random bits in hexadecimal digits."""
-    return secrets.token_hex(16)
 
 
 def request_id(principal: str, asked: str, place: int) -> str:
