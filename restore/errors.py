@@ -15,11 +15,13 @@ __all__ = [
     "DamagedMedia",
     "DeviceError",
     "DiskFull",
+    "GatedModel",
     "HashMismatch",
     "InvalidInput",
     "JobError",
     "JobNotFound",
     "MediaError",
+    "MissingExtra",
     "ModelError",
     "ModelNotFound",
     "OutOfMemory",
@@ -120,6 +122,12 @@ class ModelNotFound(ModelError):
     grpc_code = "NOT_FOUND"
 
 
+class GatedModel(ModelNotFound):
+    """The weights are not here, and their owner hands them out only to who accepts the licence."""
+
+    grpc_code = "PERMISSION_DENIED"
+
+
 class UnsupportedModel(ModelError):
     """The weights belong to an architecture, or to a use, that is not supported."""
 
@@ -142,6 +150,12 @@ class CatalogError(ModelError):
     """The catalogue itself is malformed."""
 
     grpc_code = "INTERNAL"
+
+
+class MissingExtra(RestoreError):
+    """A part of the project was asked for whose packages are not installed."""
+
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class DeviceError(RestoreError):

@@ -19,6 +19,7 @@ ALLOWED = {
     "validation": {"errors"},
     "media": VOCABULARY,
     "models": VOCABULARY | {"motion"},
+    "diffusion": VOCABULARY | {"models"},
     "engine": VOCABULARY | {"hostenv"},
     "degrade": VOCABULARY,
     "motion": VOCABULARY,
@@ -28,7 +29,8 @@ ALLOWED = {
     "registration": VOCABULARY | {"motion"},
     "inspection": VOCABULARY | {"analysis", "grain", "motion", "registration"},
     "stages": VOCABULARY
-    | {"engine", "models", "motion", "interpolation", "grain", "registration", "analysis", "media"},
+    | {"engine", "models", "motion", "interpolation", "grain", "registration", "analysis", "media"}
+    | {"diffusion"},
     "train": VOCABULARY | {"degrade", "models", "media", "motion"},
     "recipe": VOCABULARY | {"stages"},
     "proposal": VOCABULARY | {"analysis", "inspection", "recipe", "stages"},
