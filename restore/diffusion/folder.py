@@ -220,12 +220,11 @@ def _json(path: Path) -> dict[str, object] | None:
 def _parts(ref: str, index: Mapping[str, object]) -> dict[str, str]:
     parts = {}
     for part, value in index.items():
-        is_part = isinstance(value, list) and len(value) == 2
-        if part.startswith("_") or not is_part or part in NEVER_LOADED:
+        if part.startswith("_") or part in NEVER_LOADED:
             continue
-        library, name = value  # type: ignore[misc]
-        if library is None or name is None:
+        if not isinstance(value, list) or len(value) != 2 or None in value:
             continue
+        library, name = str(value[0]), str(value[1])
         if library not in _LIBRARIES:
             raise UnsafeWeights(
                 f"the index of {ref} takes {part} from {library!r}, which is code of its own",
@@ -233,7 +232,7 @@ def _parts(ref: str, index: Mapping[str, object]) -> dict[str, str]:
             )
         if "/" in part or ".." in part:
             raise UnsafeWeights(f"the index of {ref} names the part {part!r}", "a folder's name")
-        parts[part] = str(name)
+        parts[part] = name
     return parts
 
 

@@ -60,7 +60,7 @@ def pipeline_class(class_name: str, task: str, *, controlnet: bool = False) -> t
             raise UnsupportedModel(
                 f"pipeline class {task!r}", f"a pipeline of diffusers {diffusers.__version__}"
             )
-        return found  # type: ignore[no-any-return]
+        return found
     from diffusers.pipelines.auto_pipeline import _get_task_class
 
     mapping = getattr(diffusers, _AUTO[task])
@@ -138,7 +138,7 @@ def load_controlnet(folder: PipelineFolder) -> Any:  # noqa: ANN401
     import torch
 
     diffusers = need_diffusers()
-    cls = getattr(diffusers, folder.class_name, None)
+    cls: Any = getattr(diffusers, folder.class_name, None)
     if "ControlNet" not in folder.class_name or not hasattr(cls, "from_pretrained"):
         raise UnsupportedModel(f"{folder.ref}, a {folder.class_name}", "a ControlNet's folder")
     try:
