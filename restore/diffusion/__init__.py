@@ -18,6 +18,8 @@ Public interface, by module:
   bears; :func:`~restore.diffusion.place.place_pipeline` brings it to a device after asking whether
   it fits, and says what would fit where it does not.
 - ``schedule``: :func:`~restore.diffusion.schedule.set_scheduler` by a short name.
+- ``lora``: :func:`~restore.diffusion.lora.apply_lora` adds a LoRA to a loaded pipeline's weights
+  before it is placed; one with keys that nothing takes, or of another base model, is refused.
 - ``prompts``: :func:`~restore.diffusion.prompts.cut_words` says what of a prompt the text encoders
   do not see.
 """
