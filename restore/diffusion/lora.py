@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -154,12 +155,15 @@ def _matched(
     tensors, left = _renamed(loaded, tensors)
     weights = _weights(loaded)
     parts: dict[str, dict[str, torch.Tensor]] = {}
+    targets: dict[str, tuple[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         match = _KEY.fullmatch(key)
         stem = match["stem"] if match else ""
-        if match is None or _target(stem, weights, loaded) is None:
+        target = _target(stem, weights, loaded)
+        if match is None or target is None:
             left.append(key)
         else:
+            targets[stem] = target
             kind = "alpha" if match["alpha"] else "down" if match["down"] else "up"
             parts.setdefault(stem, {})[kind] = tensor
     layers, unfit = [], []
@@ -167,9 +171,7 @@ def _matched(
         if not {"down", "up"} <= set(found):
             left += [f"{stem}.{kind} (alone)" for kind in found]
             continue
-        target = _target(stem, weights, loaded)
-        assert target is not None
-        part, weight = target
+        part, weight = targets[stem]
         down, up = found["down"], found["up"]
         size = (up.shape[0], *down.shape[1:])
         if size != tuple(weight.shape) and (up.shape[0], down[0].numel()) != tuple(weight.shape):
@@ -222,23 +224,24 @@ def _renamed(
     """Keys in diffusers' names of layers, and those that no rule knows."""
     original = [key for key in tensors if re.match(r"lora_unet_(double|single)_blocks_", key)]
     if original:
-        from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
-
         # What it takes it takes out.
         rest = dict(tensors)
         try:
-            return dict(_convert_kohya_flux_lora_to_diffusers(rest)), list(rest)
+            return dict(_converter("_convert_kohya_flux_lora_to_diffusers")(rest)), list(rest)
         except (KeyError, ValueError, RuntimeError):
             return {}, original
     if any(re.match(r"lora_unet_(input|middle|output)_block", key) for key in tensors):
-        from diffusers.loaders.lora_conversion_utils import _maybe_map_sgm_blocks_to_diffusers
-
-        unet: Any = loaded.denoiser
+        mapped = _converter("_maybe_map_sgm_blocks_to_diffusers")
         try:
-            return dict(_maybe_map_sgm_blocks_to_diffusers(dict(tensors), unet.config)), []
+            return dict(mapped(dict(tensors), loaded.denoiser.config)), []
         except (KeyError, ValueError, IndexError):
             return {}, list(tensors)
     return dict(tensors), []
+
+
+def _converter(name: str) -> Any:  # noqa: ANN401
+    """A function of diffusers that knows what a model's authors call its layers."""
+    return getattr(import_module("diffusers.loaders.lora_conversion_utils"), name)
 
 
 def _weights(loaded: LoadedPipeline) -> dict[str, tuple[str, torch.Tensor]]:
