@@ -20,6 +20,7 @@ ALLOWED = {
     "media": VOCABULARY,
     "models": VOCABULARY | {"motion"},
     "diffusion": VOCABULARY | {"models"},
+    "refinement": VOCABULARY | {"diffusion", "engine", "motion"},
     "engine": VOCABULARY | {"hostenv"},
     "degrade": VOCABULARY,
     "motion": VOCABULARY,
@@ -30,7 +31,7 @@ ALLOWED = {
     "inspection": VOCABULARY | {"analysis", "grain", "motion", "registration"},
     "stages": VOCABULARY
     | {"engine", "models", "motion", "interpolation", "grain", "registration", "analysis", "media"}
-    | {"diffusion"},
+    | {"diffusion", "refinement"},
     "train": VOCABULARY | {"degrade", "models", "media", "motion"},
     "recipe": VOCABULARY | {"stages"},
     "proposal": VOCABULARY | {"analysis", "inspection", "recipe", "stages"},

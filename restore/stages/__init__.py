@@ -29,6 +29,7 @@ STAGES: Mapping[str, str] = {
     "fields": "restore.stages.fields:Fields",
     "grain_learn": "restore.stages.grain_learn:GrainLearn",
     "interpolate": "restore.stages.interpolate:Interpolate",
+    "refine": "restore.stages.refine:Refine",
     "regrain": "restore.stages.regrain:Regrain",
     "resize": "restore.stages.resize:Resize",
     "scratches": "restore.stages.scratches:Scratches",
