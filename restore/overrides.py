@@ -15,7 +15,8 @@ __all__ = ["DENOISE_MODEL", "Overrides", "adapted"]
 #: The one model with a weak-denoise twin to interpolate with.
 DENOISE_MODEL = "realesr-general-x4v3"
 _NO_MODEL = "none"
-_NETWORKS = ("deartifact", "upscale")
+_NETWORKS = ("deartifact", "upscale", "refine")
+_INVENTIVE = ("upscale", "refine")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Overrides:
         denoise_strength: 0..1, for realesr-general-x4v3, which is taken where no model is named.
         quality: ``fast``, ``good`` or ``best``.
         look: ``faithful`` or ``vivid``, of the network that ships for upscaling.
+        invent: 0..1, how far stages that may invent detail may go from what the source shows.
         fps: frame rate of the result, ``25``, ``60000/1001`` or ``2x``: new frames are made.
         slowmo: seconds of the result for each second of the source.
         codec: delivery profile; another than the recipe's starts from that profile's defaults.
@@ -54,6 +56,7 @@ class Overrides:
     look: str | None = None
     fps: str | int | Fraction | None = None
     slowmo: str | int | float | Fraction | None = None
+    invent: float | None = None
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -75,6 +78,7 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
     recipe = _with_deartifact(recipe, wanted.deartifact_model)
     recipe = _with_upscale(recipe, wanted)
     recipe = _with_look(recipe, wanted)
+    recipe = _with_invent(recipe, wanted.invent)
     recipe = _with_rate(recipe, wanted)
     if wanted.quality is not None:
         if wanted.quality not in QUALITIES:
@@ -101,6 +105,20 @@ def _with_rate(recipe: Recipe, wanted: Overrides) -> Recipe:
     at = names.index("regrain") if "regrain" in names else len(names)
     steps = (*recipe.steps[:at], Step("interpolate", settings), *recipe.steps[at:])
     return replace(recipe, steps=steps)
+
+
+def _with_invent(recipe: Recipe, invent: float | None) -> Recipe:
+    if invent is None:
+        return recipe
+    stages = [stage for stage in _INVENTIVE if _has(recipe, stage)]
+    if not stages:
+        raise InvalidInput(
+            f"invent {invent:g} for recipe {recipe.name!r}, in which nothing invents",
+            f"a recipe with {' or '.join(_INVENTIVE)}",
+        )
+    for stage in stages:
+        recipe = recipe.with_settings(stage, invent=invent)
+    return recipe
 
 
 def _has(recipe: Recipe, stage: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from restore import __version__
 from restore.engine.run import RunReport, run
 from restore.engine.settings import CancelToken, Progress
+from restore.errors import InvalidInput
 from restore.frames import PIXEL_FORMATS, PixelFormat
 from restore.media.master import ClipWriter, WriteReport
 from restore.media.sidecar import save_beside
@@ -16,7 +19,18 @@ from restore.media.writer import open_writer
 from restore.plan import Job, JobPlan, open_source, plan_job
 from restore.sides import SideClips
 
-__all__ = ["Job", "JobPlan", "JobReport", "metadata_of", "open_master", "plan_job", "run_job"]
+__all__ = [
+    "Job",
+    "JobPlan",
+    "JobReport",
+    "measured_of",
+    "metadata_of",
+    "open_master",
+    "plan_job",
+    "run_job",
+]
+
+_MADE_UP: Final = re.compile(r"shot \d+|invented")  # facts in which stages say what they made up
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ def run_job(
             watchers=sides.watchers,
         )
         sides.close()
+        unsaid = _measured_into(writer, done)
         written = writer.close()
         narrowed = _narrowed(plan, writer.pixel_format)
     ladder = [
@@ -95,7 +110,7 @@ def run_job(
     ]
     texts = {k: v for s in plan.pipeline for k, v in getattr(s, "sidecars", dict)().items()}
     beside = save_beside(job.destination, texts, overwrite=job.overwrite)
-    heard = (*plan.notes, *narrowed, *reader.warnings, *ladder, *written.warnings, *beside)
+    heard = (*plan.notes, *narrowed, *unsaid, *reader.warnings, *ladder, *written.warnings, *beside)
     warnings = tuple(dict.fromkeys((*heard, *sides.notes)))
     return JobReport(plan, done, written, warnings, sides.written)
 
@@ -118,6 +133,41 @@ def open_master(plan: JobPlan, *, overwrite: bool = False) -> ClipWriter:
         overwrite=overwrite or job.overwrite,
         metadata=metadata_of(plan),
     )
+
+
+def measured_of(facts: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
+    """What stages that may invent say they did, as a tag for the result; empty where none did.
+
+    Args:
+        facts: label and facts of stages after a run. Where pieces of a job saw the same shot, the
+            piece that saw most of it counts; what is said of no shot is listed piece by piece.
+    """
+    told: dict[str, dict[str, str]] = {}
+    for label, found in facts:
+        for name, text in found.items():
+            if not _MADE_UP.fullmatch(name):
+                continue
+            known = told.setdefault(label, {}).get(name)
+            if known is not None and name == "invented":
+                text = f"{known} | {text}"
+            if known is None or int(text.split()[0]) >= int(known.split()[0]):
+                told[label][name] = text
+    return {"restore_invented": json.dumps(told, sort_keys=True)} if told else {}
+
+
+def _measured_into(writer: ClipWriter, done: RunReport) -> tuple[str, ...]:
+    """Put what was invented into the result's tags; a note where those are written already."""
+    measured = measured_of((stage.stage, stage.facts) for stage in done.stages)
+    if not measured:
+        return ()
+    try:
+        writer.set_metadata(measured)
+    except InvalidInput:
+        return (
+            "what the stages made up is in this report and not in the file's tags, which were "
+            "written before it was known; MP4 and jobs with --resume have it there",
+        )
+    return ()
 
 
 def _narrowed(plan: JobPlan, written: PixelFormat) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -236,3 +237,16 @@ def test_words_for_time_and_rate():
     assert rate_text(Fraction(25)) == "25 fps"
     assert rate_text(Fraction(30000, 1001)) == "29.97 fps (30000/1001)"
     assert rate_text(None) == "no frame rate"
+
+
+def test_invent_goes_to_every_stage_that_may_invent(default, tmp_path):
+    said = adapted(default, Overrides(look="vivid", invent=0.25))
+    assert [s.settings["invent"] for s in said.steps if s.stage == "upscale"] == [0.25]
+    refine = replace(default, steps=(*default.steps, Step("refine", {"model": "folder"})))
+    said = adapted(refine, Overrides(invent=0.0))
+    assert {s.stage for s in said.steps if s.settings.get("invent") == 0.0} == {"upscale", "refine"}
+    assert all(s.stage != "refine" for s in adapted(refine, Overrides(no_networks=True)).steps)
+    with pytest.raises(InvalidInput, match="nothing invents"):
+        adapted(default, Overrides(scale=1, invent=0.5))
+    with pytest.raises(InvalidInput, match="invent"):
+        adapted(default, Overrides(invent=1.5))

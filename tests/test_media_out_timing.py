@@ -288,10 +288,22 @@ def test_tags_survive_and_ours_are_there(tmp_path, suffix):
 
 def test_tags_come_before_the_first_frame(tmp_path):
     video = spec(Fraction(1, 25), Fraction(25))
-    writer = open_writer(str(tmp_path / "o.mp4"), fast("h264"), video)
+    writer = open_writer(str(tmp_path / "o.mkv"), fast("h264"), video)
     write_clip(writer, video, [0])
     with pytest.raises(InvalidInput, match="before"):
         writer.set_metadata({"a": "b"})
+
+
+def test_mp4_takes_tags_until_it_is_closed(tmp_path):
+    video = spec(Fraction(1, 25), Fraction(25))
+    path = str(tmp_path / "o.mp4")
+    writer = open_writer(path, fast("h264"), video)
+    close, writer.close = writer.close, lambda: None  # the clip's own helper closes it
+    write_clip(writer, video, [0, 1])
+    writer.set_metadata({"restore_invented": '{"refine": "1 %"}'})
+    close()
+    with av.open(path) as file:
+        assert file.metadata["restore_invented"] == '{"refine": "1 %"}'
 
 
 @pytest.mark.parametrize("site", [ChromaSite.LEFT, ChromaSite.TOPLEFT, ChromaSite.CENTER])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 import torch
 import torch.nn.functional as F
 
+from restore.api import make_job, run
 from restore.diffusion.place import weights_bytes
 from restore.engine.run import process
 from restore.engine.settings import CancelToken, EngineSettings
@@ -21,10 +24,12 @@ from restore.errors import (
     OutOfMemory,
     UnsupportedModel,
 )
+from restore.jobs.resume import run_durable
 from restore.motion.flow import occluded, optical_flow
 from restore.motion.warp import warp
-from restore.recipe import load_preset, preset_names
+from restore.recipe import Recipe, Step, load_preset, preset_names
 from restore.stages import StageContext, build_stage
+from tests.cli_material import write_clip
 from tests.diffusion_material import save_pipeline
 from tests.engine_stages import frame
 
@@ -244,3 +249,43 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
         stage_of(str(tmp_path / "empty"))
     with pytest.raises(ModelNotFound):
         stage_of(str(Path(tmp_path) / "none"))
+
+
+def refining(folder, **more):
+    settings = {"model": folder, "strength": 0.5, "steps": 2, "detail_px": 1, "invent": 0.0}
+    return Recipe("refining", "", (Step("refine", {**settings, **more}),))
+
+
+def invented(path):
+    with av.open(str(path)) as file:
+        tags = {key.lower(): value for key, value in file.metadata.items()}
+    return json.loads(tags["restore"]), json.loads(tags["restore_invented"])
+
+
+def test_what_was_made_up_is_in_the_report_beside_the_result_and_in_its_tags(folders, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 3)
+    report = run(str(source), str(tmp_path / "out.mp4"), refining(folders["sd"]))
+    record, told = invented(tmp_path / "out.mp4")
+    assert record["stages"][0]["gate"].startswith("reduced by 1")
+    assert record["stages"][0]["model"] == folders["sd"]
+    assert told["refine"]["shot 0"] == report.run.stages[0].facts["shot 0"]
+    assert "% of the energy not supported by the source" in told["refine"]["shot 0"]
+    (listed,) = tmp_path.glob("*refined.txt")
+    assert "frame 2, tile at 0,0 px" in listed.read_text()
+
+
+def test_a_job_in_pieces_writes_it_too(folders, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 3)
+    job = make_job(str(source), str(tmp_path / "out.mkv"), refining(folders["sd"]), {})
+    run_durable(job)
+    _, told = invented(tmp_path / "out.mkv")
+    assert told["refine"]["shot 0"].startswith("3 frames")
+
+
+def test_a_server_does_not_open_what_a_client_names(folders):
+    from restore.service.asked import recipe_of
+    from restore.service.v1 import common_pb2
+
+    text = '[[steps]]\nstage = "refine"\nmodel = "restore-4x-s"\ncontrolnet = "net"\n'
+    with pytest.raises(InvalidInput, match="refine"):
+        recipe_of(common_pb2.Recipe(toml=text))

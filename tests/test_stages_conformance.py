@@ -25,7 +25,8 @@ STREAMS = [name for name in STAGES if hasattr(stage_class(name), "stream")]
 CASES = [(name, "") for name in STAGES if name not in STREAMS]
 CASES += [(stage, net) for net, stage in BY_SCALE.items()]
 WINDOWED = "restore-4x-temporal-s"  # ships, and looks at several frames
-CASES.append(("upscale", WINDOWED))
+VIVID = "restore-4x-vivid-s"  # ships, and goes through the gate
+CASES += [("upscale", WINDOWED), ("upscale", VIVID)]
 CPU = EngineSettings("cpu", batch=1, tile_px=0)
 
 
@@ -34,7 +35,7 @@ def stage(request, tmp_path_factory) -> Stage:
     name, network = request.param
     folder = tmp_path_factory.mktemp("weights")
     settings = {}
-    if network == WINDOWED:
+    if network in (WINDOWED, VIVID):
         settings["model"] = network
     elif network:
         path = save_network(seeded_network(network), folder / f"{network}.safetensors")

@@ -92,6 +92,16 @@ Look = Annotated[
         rich_help_panel=_RECIPE,
     ),
 ]
+Invent = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="How far upscaling and refinement may go from what the source shows: 0 holds their "
+        "result, reduced again, to the source within half an 8 bit step, 1 within 8 of them.",
+        rich_help_panel=_RECIPE,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(min=0, help="Changes every random choice.", rich_help_panel=_RECIPE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,7 @@ from restore.media.layout import choose_color, choose_format
 from restore.media.reader import ClipReader
 from restore.media.sidecar import save_beside
 from restore.plan import Job, JobPlan, plan_job
-from restore.restoration import open_master
+from restore.restoration import measured_of, open_master
 
 __all__ = ["ChunkDone", "Work", "clip_end"]
 
@@ -171,7 +172,12 @@ class Work:
         kept = [row for row in rows if self._plan.chunks[row.number].core.start < end]
         for row in kept:
             check_chunk(self._storage.chunk(self._name, row.number), row.sha256)
+        said = (stage for row in kept for stage in row.report["stages"])
+        measured = measured_of((stage["stage"], stage["facts"]) for stage in said)
         with open_master(planned, overwrite=overwrite) as writer:
+            if measured:
+                with contextlib.suppress(InvalidInput):  # pictures and pipes hold no tags
+                    writer.set_metadata(measured)
             frames = 0
             for row in kept:
                 path = self._storage.chunk(self._name, row.number)

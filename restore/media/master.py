@@ -142,7 +142,7 @@ class ClipWriter(ABC):
 
     @abstractmethod
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Add tags. Containers write theirs with the first frame, so only before it.
+        """Add tags. Containers write theirs with the first frame, so only before it (MP4: ever).
 
         Raises:
             InvalidInput: a frame was written already, or the output holds no tags.

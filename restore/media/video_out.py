@@ -166,12 +166,15 @@ class ContainerWriter(ClipWriter):
             raise OutputError(f"could not write {self._path.final}: {error}") from error
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Add tags to the container's; only before the first frame."""
-        if self._started:
+        """Add tags to the container's; only before the first frame, but for MP4."""
+        if not self._started:
+            self._metadata.update(metadata)
+        elif self._muxer in ("matroska", "mov"):
             raise InvalidInput(
                 "tags after the first frame", "tags before it, since the header holds them"
             )
-        self._metadata.update(metadata)
+        else:
+            self._tags |= dict(metadata)  # they are appended when the file is complete
 
     def close(self) -> WriteReport:
         """Flush the encoder and the remaining sound, then give the file its name."""

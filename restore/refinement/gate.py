@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Gate", "GateTally", "Outside", "tolerance_of"]
+__all__ = ["TILE_PX", "Gate", "GateTally", "Outside", "tolerance_of"]
 
 KERNEL: Final = "bicubic, antialiased"
 TILE_PX: Final = 16  # side of what is judged as one, in pixels of the reduced picture
+LISTED: Final = 1000  # tiles of a shot that are named; a long clip's list must not fill memory
 _EXACT: Final = 0.5 / 255  # half a step of 8 bit: not to be told from equal
 _WIDEST: Final = 8 / 255
 _ROUNDS: Final = 12
@@ -52,13 +53,17 @@ class GateTally:
     Attributes:
         frames: that it looked at.
         tiles: that it judged.
-        outside: those that went too far.
+        pulled: of those, what went too far and was pulled back.
+        worst: RMS distance of the worst of them, as the stage gave it.
+        outside: the first of them, ``LISTED`` at most.
         unsupported: energy of what is finer than the source shows, summed.
         energy: of the output about its mean, summed.
     """
 
     frames: int = 0
     tiles: int = 0
+    pulled: int = 0
+    worst: float = 0.0
     outside: list[Outside] = field(default_factory=list)
     unsupported: float = 0.0
     energy: float = 0.0
@@ -67,6 +72,20 @@ class GateTally:
     def share(self) -> float:
         """Share of the output's energy that the source does not support."""
         return self.unsupported / self.energy if self.energy else 0.0
+
+    def __str__(self) -> str:
+        told = f"{self.pulled} of {self.tiles} tiles pulled back"
+        if self.pulled:
+            told += f", the worst from {self.worst * 255:.1f}/255"
+        share = f"{self.share:.2%} of the energy not supported by the source"
+        return f"{self.frames} frames or tiles of them: {share}; {told}"
+
+    def add(self, one: Outside) -> None:
+        """Count a tile that was pulled back."""
+        self.pulled += 1
+        self.worst = max(self.worst, one.before)
+        if len(self.outside) < LISTED:
+            self.outside.append(one)
 
 
 class Gate:
@@ -133,7 +152,7 @@ class Gate:
         side = TILE_PX * self.factor
         for row, col in (first > self.tolerance).nonzero().tolist():
             before, after = float(first[row, col]), float(last[row, col])
-            tally.outside.append(Outside(frame, col * side, row * side, before, after))
+            tally.add(Outside(frame, col * side, row * side, before, after))
 
     def _count(self, base: Tensor, out: Tensor, tally: GateTally) -> None:
         change = out - base

@@ -60,6 +60,12 @@ def _check_no_files(recipe: Recipe) -> None:
     for shot in recipe.shots:
         steps += [(label, given) for label, given in shot.steps.items() if given is not None]
     for stage, settings in steps:
+        if stage == "refine":
+            raise InvalidInput(
+                "stage 'refine' in a recipe for a server",
+                "stages whose models the server lists",
+                "Its pipelines are folders of one machine: run it there with `restore run`.",
+            )
         for name, value in settings.items():
             if name.endswith("model") and isinstance(value, str):
                 _check_model(value)

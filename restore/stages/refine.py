@@ -156,7 +156,7 @@ class Refine:
         if self._format:
             facts["number format"] = self._format
         for shot, tally in list(self._tallies.items())[:_LISTED]:
-            facts[f"shot {shot}"] = _told(tally)
+            facts[f"shot {shot}"] = str(tally)
         return facts
 
     def notes(self) -> tuple[str, ...]:
@@ -169,12 +169,14 @@ class Refine:
             return {}
         lines = []
         for shot, tally in self._tallies.items():
-            lines.append(f"shot {shot}: {_told(tally)}")
+            lines.append(f"shot {shot}: {tally}")
             lines += [
                 f"  frame {one.frame}, tile at {one.left_px},{one.top_px} px: "
                 f"{one.before * 255:.2f}/255 pulled back to {one.after * 255:.2f}/255"
                 for one in tally.outside
             ]
+            if tally.pulled > len(tally.outside):
+                lines.append(f"  and {tally.pulled - len(tally.outside)} more")
         return {"refined.txt": "\n".join(lines) + "\n"}
 
     def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -224,11 +226,3 @@ def _brush(settings: Refine.Settings) -> Brush:
     names = ("prompt", "negative", "strength", "steps", "guidance", "control_scale")
     more = ("tile_px", "overlap", "batch")
     return Brush(**{name: getattr(settings, name) for name in (*names, *more)})
-
-
-def _told(tally: GateTally) -> str:
-    worst = max((one.before for one in tally.outside), default=0.0)
-    pulled = f"{len(tally.outside)} of {tally.tiles} tiles pulled back"
-    if tally.outside:
-        pulled += f", the worst from {worst * 255:.1f}/255"
-    return f"{tally.share:.2%} of the energy not supported by the source; {pulled}"
