@@ -20,9 +20,11 @@ from restore.plan import Job, JobPlan, open_source, plan_job
 from restore.sides import SideClips
 
 __all__ = [
+    "MADE_UP",
     "Job",
     "JobPlan",
     "JobReport",
+    "both_pieces",
     "measured_of",
     "metadata_of",
     "open_master",
@@ -30,7 +32,7 @@ __all__ = [
     "run_job",
 ]
 
-_MADE_UP: Final = re.compile(r"shot \d+|invented")  # facts in which stages say what they made up
+MADE_UP: Final = re.compile(r"shot at (\d+)|invented")  # facts that say what stages made up
 
 
 @dataclass(frozen=True)
@@ -139,20 +141,22 @@ def measured_of(facts: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str
     """What stages that may invent say they did, as a tag for the result; empty where none did.
 
     Args:
-        facts: label and facts of stages after a run. Where pieces of a job saw the same shot, the
-            piece that saw most of it counts; what is said of no shot is listed piece by piece.
+        facts: label and facts of stages after a run, piece by piece. Shots are named by their first
+            frame, so that each is said once; what is said of no shot is listed for each piece.
     """
     told: dict[str, dict[str, str]] = {}
     for label, found in facts:
         for name, text in found.items():
-            if not _MADE_UP.fullmatch(name):
+            if not MADE_UP.fullmatch(name):
                 continue
             known = told.setdefault(label, {}).get(name)
-            if known is not None and name == "invented":
-                text = f"{known} | {text}"
-            if known is None or int(text.split()[0]) >= int(known.split()[0]):
-                told[label][name] = text
+            told[label][name] = text if known is None else both_pieces(name, known, text)
     return {"restore_invented": json.dumps(told, sort_keys=True)} if told else {}
+
+
+def both_pieces(name: str, one: str, other: str) -> str:
+    """What two pieces of a job say under one name that :data:`MADE_UP` matches."""
+    return f"{one} | {other}" if name == "invented" else other
 
 
 def _measured_into(writer: ClipWriter, done: RunReport) -> tuple[str, ...]:

@@ -250,6 +250,25 @@ def test_a_prompt_that_no_encoder_sees_whole_is_refused_with_what_is_cut(loaded)
     assert any("clock" in note for note in painter.notes)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_encoders_see_a_prompt_once_for_all_frames(loaded, kind):
+    brush = Brush("a street", "blurred", strength=0.5, steps=2, tile_px=64)
+    painter = Painter(loaded[kind], brush, carried=True)
+    calls = []
+    hook = loaded[kind].pipeline.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    noise = SceneNoise(painter.channels, painter.latent_size(48, 48), painter.cell_px, 1).first()
+    try:
+        painter.painted(smooth(48, 48), noise, 1)
+        first = len(calls)
+        again = painter.painted(smooth(48, 48, 1), noise, 1)
+        assert len(calls) == first > 0
+    finally:
+        hook.remove()
+    assert "encode_prompt" not in loaded[kind].pipeline.__dict__
+    fresh = Painter(loaded[kind], brush, carried=True)
+    assert torch.equal(fresh.painted(smooth(48, 48, 1), noise, 1), again)
+
+
 def test_a_scheduler_that_draws_noise_at_every_step_is_refused(loaded):
     from restore.diffusion.schedule import set_scheduler
 

@@ -143,8 +143,8 @@ def test_the_output_reduced_is_the_source_within_the_stated_tolerance(folders, i
         gap = F.avg_pool2d((small[0] - small[1]).square().mean(0)[None], 16, ceil_mode=True)
         assert float(gap.sqrt().max()) <= stage.gate.tolerance * 1.001
     facts, listed = stage.facts(), stage.sidecars()["refined.txt"]
-    assert "% of the energy not supported by the source" in facts["shot 0"]
-    assert "pulled back" in facts["shot 0"]
+    assert "% of the energy not supported by the source" in facts["shot at 0"]
+    assert "pulled back" in facts["shot at 0"]
     if invent == 0:
         assert "frame 1, tile at" in listed
 
@@ -268,18 +268,23 @@ def test_what_was_made_up_is_in_the_report_beside_the_result_and_in_its_tags(fol
     record, told = invented(tmp_path / "out.mp4")
     assert record["stages"][0]["gate"].startswith("reduced by 1")
     assert record["stages"][0]["model"] == folders["sd"]
-    assert told["refine"]["shot 0"] == report.run.stages[0].facts["shot 0"]
-    assert "% of the energy not supported by the source" in told["refine"]["shot 0"]
+    assert told["refine"]["shot at 0"] == report.run.stages[0].facts["shot at 0"]
+    assert "% of the energy not supported by the source" in told["refine"]["shot at 0"]
     (listed,) = tmp_path.glob("*refined.txt")
     assert "frame 2, tile at 0,0 px" in listed.read_text()
 
 
 def test_a_job_in_pieces_writes_it_too(folders, tmp_path):
-    source = write_clip(tmp_path / "in.mp4", 3)
-    job = make_job(str(source), str(tmp_path / "out.mkv"), refining(folders["sd"]), {})
-    run_durable(job)
+    source = write_clip(tmp_path / "in.mp4", 4)
+    steps = (Step("shots", {"cuts": [2], "save": False}), *refining(folders["sd"]).steps)
+    recipe = replace(refining(folders["sd"]), steps=steps)
+    job = make_job(str(source), str(tmp_path / "out.mkv"), recipe, {})
+    report = run_durable(job, chunk_frames=2)
     _, told = invented(tmp_path / "out.mkv")
-    assert told["refine"]["shot 0"].startswith("3 frames")
+    assert set(told["refine"]) == {"shot at 0", "shot at 2"}
+    assert all(text.startswith("2 frames") for text in told["refine"].values())
+    facts = report.run.stages[-1].facts
+    assert {name: facts[name] for name in told["refine"]} == told["refine"]
 
 
 def test_a_server_does_not_open_what_a_client_names(folders):

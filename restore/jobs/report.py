@@ -11,7 +11,7 @@ from restore.engine.run import RunReport
 from restore.jobs.rows import ChunkRow
 from restore.media.master import CopiedStream, WriteReport
 from restore.plan import JobPlan
-from restore.restoration import JobReport
+from restore.restoration import MADE_UP, JobReport, both_pieces
 
 __all__ = ["job_report"]
 
@@ -36,6 +36,7 @@ def job_report(
             if before is not None:
                 one = dataclasses.replace(
                     one,
+                    facts=_facts(before.facts, one.facts),
                     frames=before.frames + one.frames,
                     elapsed_s=before.elapsed_s + one.elapsed_s,
                     ladder=before.ladder + one.ladder,
@@ -55,3 +56,12 @@ def job_report(
         stages=tuple(stages.values()),
     )
     return JobReport(planned, run, written, tuple(result["warnings"]))
+
+
+def _facts(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """The later piece's words, but for what each piece says of its own shots."""
+    facts = dict(after)
+    for name, text in before.items():
+        if MADE_UP.fullmatch(name):
+            facts[name] = both_pieces(name, text, after[name]) if name in after else text
+    return facts

@@ -27,7 +27,7 @@ from restore.media.layout import choose_color, choose_format
 from restore.media.reader import ClipReader
 from restore.media.sidecar import save_beside
 from restore.plan import Job, JobPlan, plan_job
-from restore.restoration import measured_of, open_master
+from restore.restoration import MADE_UP, measured_of, open_master
 
 __all__ = ["ChunkDone", "Work", "clip_end"]
 
@@ -129,6 +129,8 @@ class Work:
                 cancel=cancel,
             )
             stages = [asdict(stage) for stage in done.stages]
+            for stage in stages:
+                stage["facts"] = _own_facts(stage["facts"], chunk)
         except (InvalidInput, DamagedMedia):
             # The clip ends before it says it does: a later chunk may find no frame at all.
             if reader.frames_read or not chunk.number or self._job.strict:
@@ -199,6 +201,13 @@ class Work:
             "streams": [asdict(stream) for stream in written.streams],
             "warnings": list(dict.fromkeys([*heard, *written.warnings, *beside])),
         }
+
+
+def _own_facts(facts: dict[str, str], chunk: Chunk) -> dict[str, str]:
+    """Without what is said of shots that are in the chunk's halo only, and there in part."""
+    shots = {name: match[1] for name in facts if (match := MADE_UP.fullmatch(name))}
+    other = {name for name, first in shots.items() if first and int(first) not in chunk.core}
+    return {name: text for name, text in facts.items() if name not in other}
 
 
 def clip_end(rows: Sequence[ChunkRow]) -> float:

@@ -101,6 +101,7 @@ class Painter:
         levels = 1 if self._is_flux else len(loaded.denoiser.config.block_out_channels) - 1
         self._multiple = 2**levels
         self.layout = ""
+        self._words: dict[str, Any] = {}
 
     def latent_size(self, height_px: int, width_px: int) -> tuple[int, int]:
         """Height and width of the latents of a frame, which is made larger where it must be."""
@@ -207,6 +208,7 @@ class Painter:
         with (
             shared_denoising(self.loaded, grid, self.batch),
             _noise_of(self._pipeline.scheduler, noise),
+            _words_once(self._pipeline, self._words),
         ):
             picture: Tensor = self._pipeline(**arguments).images[0]
         return picture.float().to(data.device)
@@ -279,6 +281,27 @@ def _noise_of(scheduler: Any, noise: Tensor) -> Iterator[None]:  # noqa: ANN401
         yield
     finally:
         delattr(scheduler, name)
+
+
+@contextmanager
+def _words_once(pipeline: Any, known: dict[str, Any]) -> Iterator[None]:  # noqa: ANN401
+    """Let text encoders see a prompt once and not again for every frame."""
+    own = pipeline.encode_prompt
+
+    def asked(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        plain = (str, bool, int, float, type(None))
+        said = [one for one in args if isinstance(one, plain)]
+        named = {name: one for name, one in kwargs.items() if isinstance(one, plain)}
+        key = repr((said, sorted(named.items())))
+        if key not in known:
+            known[key] = own(*args, **kwargs)
+        return known[key]
+
+    pipeline.encode_prompt = asked
+    try:
+        yield
+    finally:
+        del pipeline.encode_prompt
 
 
 def _prompt_notes(loaded: LoadedPipeline, brush: Brush) -> tuple[str, ...]:

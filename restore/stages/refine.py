@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Refine"]
 
-_LISTED = 12
-
 
 class LoraSettings(BaseModel):
     """A LoRA: its file, strengths of model and text encoder, and the recorded hash if any."""
@@ -100,7 +98,7 @@ class Refine:
         self._loras: list[AppliedLora] = []
         self._painter: Painter | None = None
         self._format = ""
-        self._tallies: dict[int, GateTally] = {}
+        self._tallies: dict[int, GateTally] = {}  # by the shot's first frame in the source
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
@@ -155,8 +153,8 @@ class Refine:
         facts["gate"] = str(self.gate)
         if self._format:
             facts["number format"] = self._format
-        for shot, tally in list(self._tallies.items())[:_LISTED]:
-            facts[f"shot {shot}"] = str(tally)
+        for shot, tally in list(self._tallies.items()):
+            facts[f"shot at {shot}"] = str(tally)
         return facts
 
     def notes(self) -> tuple[str, ...]:
@@ -169,7 +167,7 @@ class Refine:
             return {}
         lines = []
         for shot, tally in self._tallies.items():
-            lines.append(f"shot {shot}: {tally}")
+            lines.append(f"shot at frame {shot}: {tally}")
             lines += [
                 f"  frame {one.frame}, tile at {one.left_px},{one.top_px} px: "
                 f"{one.before * 255:.2f}/255 pulled back to {one.after * 255:.2f}/255"
@@ -195,7 +193,7 @@ class Refine:
         settings = self.settings
         seed = seed_for(self._job, self.spec.name, frame.index, 0)
         steadiness = settings.steadiness if settings.same_film else None
-        tally = self._tallies.setdefault(frame.shot, GateTally())
+        tally = self._tallies.setdefault(frame.index, GateTally())
         levels = settings.coarse_levels
         return RefinedShot(painter, self.gate, tally, frame, seed, steadiness, levels)
 
