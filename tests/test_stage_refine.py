@@ -149,6 +149,22 @@ def test_the_output_reduced_is_the_source_within_the_stated_tolerance(folders, i
         assert "frame 1, tile at" in listed
 
 
+@pytest.mark.parametrize("kind", ["sd", "sdxl", "flux"])
+def test_a_shorter_number_format_is_held_to_the_source_as_well(folders, kind):
+    source = clip(2)
+    stage = stage_of(folders[kind], precision="bfloat16", detail_px=1, invent=0.5)
+    for a, b in zip(refined(stage, source), source, strict=True):
+        assert a.data.dtype == torch.float32
+        gap = F.avg_pool2d((a.data - b.data).square().mean(0)[None], 16, ceil_mode=True).sqrt()
+        assert 0 < float(gap.max()) <= stage.gate.tolerance * 1.001
+    assert stage.facts()["number format"] == "bfloat16 on cpu"
+
+
+def test_a_format_that_overflows_the_model_is_refused(folders):
+    with pytest.raises(InvalidInput, match="float16"):
+        refined(stage_of(folders["flux"], precision="float16"), clip(1))
+
+
 def test_facts_say_what_went_in(folders):
     facts = stage_of(folders["sd"], lora=(), negative="blurred").facts()
     assert len(facts["sha256"]) == 64

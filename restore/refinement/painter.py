@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Final
 
 import torch
@@ -16,7 +17,7 @@ from restore.diffusion.load import LoadedPipeline
 from restore.diffusion.prompts import cut_words
 from restore.engine.layout import is_out_of_memory
 from restore.errors import InvalidInput, OutOfMemory
-from restore.refinement.tiles import LatentGrid, shared_denoising
+from restore.refinement.tiles import LatentGrid, replaced, shared_denoising
 
 __all__ = ["Brush", "Painter", "check_steps"]
 
@@ -209,6 +210,7 @@ class Painter:
             shared_denoising(self.loaded, grid, self.batch),
             _noise_of(self._pipeline.scheduler, noise),
             _words_once(self._pipeline, self._words),
+            _shifted_for_tiles(self._pipeline.scheduler, grid),
         ):
             picture: Tensor = self._pipeline(**arguments).images[0]
         return picture.float().to(data.device)
@@ -276,11 +278,35 @@ def _noise_of(scheduler: Any, noise: Tensor) -> Iterator[None]:  # noqa: ANN401
         result: Tensor = own(sample, *pair)
         return result
 
-    setattr(scheduler, name, given)
-    try:
+    with replaced(scheduler, name, given):
         yield
-    finally:
-        delattr(scheduler, name)
+
+
+@contextmanager
+def _shifted_for_tiles(scheduler: Any, grid: LatentGrid) -> Iterator[None]:  # noqa: ANN401
+    """Let a flow's noise levels be those for what the network sees: a tile, not the frame.
+
+    FLUX noises large pictures more, by the number of their tokens; a frame of 4K would be noised
+    far beyond what its tiles, which are of the training's size, were trained to.
+    """
+    own = scheduler.set_timesteps
+    config = scheduler.config
+    if len(grid.places) == 1 or not config.get("use_dynamic_shifting", False):
+        yield
+        return
+    rows, cols = grid.places[0]
+    tokens = (rows.stop - rows.start) * (cols.stop - cols.start) // 4
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+
+    @wraps(own)
+    def given(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if kwargs.get("mu") is not None:
+            kwargs["mu"] = least + (tokens - low) * (most - least) / (high - low)
+        return own(*args, **kwargs)
+
+    with replaced(scheduler, "set_timesteps", given):
+        yield
 
 
 @contextmanager
@@ -297,11 +323,8 @@ def _words_once(pipeline: Any, known: dict[str, Any]) -> Iterator[None]:  # noqa
             known[key] = own(*args, **kwargs)
         return known[key]
 
-    pipeline.encode_prompt = asked
-    try:
+    with replaced(pipeline, "encode_prompt", asked):
         yield
-    finally:
-        del pipeline.encode_prompt
 
 
 def _prompt_notes(loaded: LoadedPipeline, brush: Brush) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -15,7 +15,7 @@ from torch import Tensor
 from restore.diffusion.load import LoadedPipeline
 from restore.errors import InvalidInput, UnsupportedModel
 
-__all__ = ["LatentGrid", "shared_denoising"]
+__all__ = ["LatentGrid", "replaced", "shared_denoising"]
 
 _SHARED = frozenset({"img_ids", "txt_ids", "controlnet_cond"})  # not of the batch
 
@@ -126,15 +126,25 @@ def shared_denoising(loaded: LoadedPipeline, grid: LatentGrid, batch: int) -> It
             return (_blended_tokens(ask, grid, batch, kwargs),)
         return (_blended(ask, steer, grid, batch, args, kwargs),)
 
-    network.forward = tiled
-    if control is not None:
-        control.forward = held
+    with ExitStack() as stack:
+        stack.enter_context(replaced(network, "forward", tiled))
+        if control is not None:
+            stack.enter_context(replaced(control, "forward", held))
+        yield
+
+
+@contextmanager
+def replaced(owner: Any, name: str, other: Any) -> Iterator[None]:  # noqa: ANN401
+    """Let an object have another method for a while; what it had of its own comes back."""
+    had, own = name in vars(owner), getattr(owner, name)
+    setattr(owner, name, other)
     try:
         yield
     finally:
-        network.forward = ask
-        if control is not None:
-            control.forward = steer
+        if had:
+            setattr(owner, name, own)
+        else:
+            delattr(owner, name)
 
 
 def _blended(
