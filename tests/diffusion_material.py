@@ -185,17 +185,27 @@ def _flux(scratch: Path):
     )
 
 
-def save_controlnet(folder: Path, seed: int = 7) -> Path:
-    """A tiny ControlNet that fits the pipeline ``sd``."""
+def save_controlnet(folder: Path, seed: int = 7, kind: str = "sd") -> Path:
+    """A tiny ControlNet that fits the pipeline ``sd`` or ``sdxl``."""
     torch.manual_seed(seed)
+    more = {"cross_attention_dim": 32, "attention_head_dim": 4}
+    if kind == "sdxl":
+        more = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "transformer_layers_per_block": (1, 2),
+            "projection_class_embeddings_input_dim": 80,
+            "cross_attention_dim": 64,
+            "use_linear_projection": True,
+            "attention_head_dim": (2, 4),
+        }
     net = need_diffusers().ControlNetModel(
+        **more,
         block_out_channels=(16, 32),
         layers_per_block=1,
         in_channels=4,
         norm_num_groups=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
         # The picture is brought down as far as the tiny VAE does, by 2.
         conditioning_embedding_out_channels=(16, 32),
     )

@@ -19,7 +19,7 @@ from restore.refinement.painter import Brush, Painter
 from restore.refinement.tiles import LatentGrid
 from tests.diffusion_material import save_controlnet, save_pipeline
 
-KINDS = ("sd", "sdxl", "flux", "controlnet")
+KINDS = ("sd", "sdxl", "flux", "controlnet", "sdxl-controlnet")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,9 @@ def loaded(tmp_path_factory):
     for kind in ("sd", "sdxl", "flux"):
         folder = find_pipeline(str(save_pipeline(kind, root / kind)))
         found[kind] = load_pipeline(folder, "image-to-image")
-    control = find_pipeline(str(save_controlnet(root / "net")))
-    found["controlnet"] = load_pipeline(found["sd"].folder, "image-to-image", controlnet=control)
+    for kind, name in (("sd", "controlnet"), ("sdxl", "sdxl-controlnet")):
+        control = find_pipeline(str(save_controlnet(root / name, kind=kind)))
+        found[name] = load_pipeline(found[kind].folder, "image-to-image", controlnet=control)
     return found
 
 

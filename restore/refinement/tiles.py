@@ -108,6 +108,9 @@ def shared_denoising(loaded: LoadedPipeline, grid: LatentGrid, batch: int) -> It
             their places (FLUX).
         grid: of the frame's latents.
         batch: tiles that the network sees at once.
+
+    Raises:
+        UnsupportedModel: at the first step: what the network sees cannot be cut into tiles.
     """
     if len(grid.places) == 1:
         yield
@@ -123,6 +126,12 @@ def shared_denoising(loaded: LoadedPipeline, grid: LatentGrid, batch: int) -> It
 
     def tiled(*args: Any, **kwargs: Any) -> tuple[Tensor]:  # noqa: ANN401
         if "img_ids" in kwargs:
+            if control is not None:
+                raise UnsupportedModel(
+                    f"{loaded.folder.ref} with a ControlNet, in tiles",
+                    "a ControlNet of Stable Diffusion or SDXL",
+                    "Leave the ControlNet out, or set tile_px to at least the frame's size.",
+                )
             return (_blended_tokens(ask, grid, batch, kwargs),)
         return (_blended(ask, steer, grid, batch, args, kwargs),)
 
