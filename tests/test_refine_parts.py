@@ -6,12 +6,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restore.diffusion.folder import find_pipeline
 from restore.diffusion.load import load_pipeline
 from restore.errors import InvalidInput
+from restore.refinement.carry import motion_back, steadied
 from restore.refinement.colour import ShotColours, coarse, coarse_kept
 from restore.refinement.gate import Gate, GateTally, tolerance_of
 from restore.refinement.noise import SceneNoise
@@ -177,6 +179,45 @@ def test_noise_that_is_stretched_keeps_its_variance():
     assert abs(float(torch.cat(found).std()) - 1) < 0.03
 
 
+def moving(shift_px, height=96, width=128, seed=3):
+    """A rough ground, and a rough square on it that lies further right."""
+    generator = torch.Generator().manual_seed(seed)
+    ground = F.interpolate(
+        torch.rand(1, 3, 24, 32, generator=generator), (height, width), mode="bicubic"
+    )[0]
+    square = F.interpolate(torch.rand(1, 3, 12, 12, generator=generator), (40, 40), mode="bicubic")[
+        0
+    ]
+    out = ground.clone()
+    out[:, 28:68, 30 + shift_px : 70 + shift_px] = square
+    return out.clamp(0, 1)
+
+
+def test_the_frame_before_is_blended_in_where_it_shows_the_same_and_nowhere_else():
+    before, here = moving(0), moving(8)
+    motion = motion_back(before, here)
+    still, square = motion.trust[0, 0, 4:20], motion.trust[0, 0, 36:60, 46:70]
+    uncovered = motion.trust[0, 0, 36:60, 31:37]
+    assert float(still.mean()) > 0.95
+    assert float(square.mean()) > 0.8
+    assert float(uncovered.mean()) < 0.3
+    generator = torch.Generator().manual_seed(1)
+    jitter = [0.1 * torch.randn(3, 96, 128, generator=generator) for _ in range(2)]
+    out = steadied(here + jitter[0], before + jitter[1], motion, 0.7)
+    assert float((out - here)[:, 4:20].std()) < 0.85 * 0.1
+    assert torch.allclose((out - here)[:, 36:60, 32:35], jitter[0][:, 36:60, 32:35], atol=0.08)
+
+
+def test_behind_a_cut_nothing_is_carried():
+    motion = motion_back(moving(0), moving(0, seed=8))
+    assert float(motion.trust.mean()) < 0.25
+
+
+def test_flicker_is_no_change_of_what_is_shown():
+    before = moving(0) * 0.7
+    assert float(motion_back(before, before * 1.25).trust.mean()) > 0.9
+
+
 def test_coarse_stays_the_sources_and_details_stay_painted():
     source = smooth(96, 96)
     detail = torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(1)) * 0.05
@@ -227,7 +268,7 @@ def test_the_gate_lets_detail_pass_that_the_source_is_too_coarse_to_deny():
 
 def test_the_gate_holds_an_enlarging_stage_to_its_input():
     small = smooth(32, 48)
-    large = torch.nn.functional.interpolate(small[None], scale_factor=4, mode="nearest")[0] + 0.06
+    large = F.interpolate(small[None], scale_factor=4, mode="nearest")[0] + 0.06
     tally = GateTally()
     gate = Gate(4, 0.25)
     out = gate.held(small, large, tally)
@@ -298,3 +339,13 @@ def test_fluxs_noise_levels_are_those_of_a_tile(loaded):
         assert torch.allclose(sigmas["alone"], sigmas["tiled"])
     finally:
         flux.pipeline.scheduler = own
+
+
+@pytest.mark.release
+def test_the_benchmark_takes_its_way_at_a_tiny_size(tmp_path):
+    from benchmarks.diffusion import Place, cogvideox, painted
+
+    place = Place(torch.device("cpu"), torch.float32)
+    rows = [*painted(place, tiny=True), *cogvideox(place, tiny=True)]
+    assert len(rows) == 3
+    assert all(row.weights > 0 and row.peak_bytes > 0 for row in rows)

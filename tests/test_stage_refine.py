@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from restore.errors import (
     Cancelled,
     GatedModel,
     InvalidInput,
+    MissingExtra,
     ModelNotFound,
     OutOfMemory,
     UnsupportedModel,
@@ -193,6 +195,12 @@ def test_missing_weights_say_what_to_pull_how_large_and_under_which_licence():
         stage_of("stabilityai/stable-diffusion-xl-base-1.0", revision=COMMIT)
     for word in ("6.9 GB", "OpenRAIL", "hf download", COMMIT):
         assert word in str(caught.value)
+
+
+def test_without_the_extra_the_command_that_installs_it_is_said(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'restore-film\[diffusion\]'"):
+        stage_of(folders["sd"])
 
 
 def test_a_gated_model_says_that_its_licence_has_to_be_accepted():
