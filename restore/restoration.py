@@ -13,6 +13,7 @@ from restore.engine.run import RunReport, run
 from restore.engine.settings import CancelToken, Progress
 from restore.errors import InvalidInput
 from restore.frames import PIXEL_FORMATS, PixelFormat
+from restore.media.late_tags import ROOM_BYTES
 from restore.media.master import ClipWriter, WriteReport
 from restore.media.sidecar import save_beside
 from restore.media.writer import open_writer
@@ -32,6 +33,7 @@ __all__ = [
     "run_job",
 ]
 
+_TAG: Final = "restore_invented"
 MADE_UP: Final = re.compile(r"shot at (\d+)|invented")  # facts that say what stages made up
 
 
@@ -90,6 +92,8 @@ def run_job(
         open_master(plan) as writer,
         SideClips(plan, writer.pixel_format) as sides,
     ):
+        if any("gate" in stage.facts for stage in plan.stages):
+            writer.keep_room(_TAG)
         done = run(
             reader,
             writer,
@@ -151,7 +155,25 @@ def measured_of(facts: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str
                 continue
             known = told.setdefault(label, {}).get(name)
             told[label][name] = text if known is None else both_pieces(name, known, text)
-    return {"restore_invented": json.dumps(told, sort_keys=True)} if told else {}
+    return {_TAG: _fitting(told)} if told else {}
+
+
+def _fitting(told: Mapping[str, Mapping[str, str]]) -> str:
+    """As JSON in the room of a tag: the shares alone where all words do not fit, and at last as
+    many of them as do."""
+    text = json.dumps(told, sort_keys=True)
+    if len(text) <= ROOM_BYTES:
+        return text
+    shares = {
+        label: {name: text[: text.find("%") + 1].split()[-1] for name, text in said.items()}
+        for label, said in told.items()
+    }
+    text = json.dumps(shares, sort_keys=True)
+    most = ROOM_BYTES // 40 // len(shares)
+    if len(text) > ROOM_BYTES:
+        cut = {label: dict(list(said.items())[:most]) for label, said in shares.items()}
+        text = json.dumps({**cut, "more": "in the report"}, sort_keys=True)
+    return text
 
 
 def both_pieces(name: str, one: str, other: str) -> str:
@@ -168,8 +190,7 @@ def _measured_into(writer: ClipWriter, done: RunReport) -> tuple[str, ...]:
         writer.set_metadata(measured)
     except InvalidInput:
         return (
-            "what the stages made up is in this report and not in the file's tags, which were "
-            "written before it was known; MP4 and jobs with --resume have it there",
+            "what the stages made up is in this report, and not in the result, which holds no tags",
         )
     return ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,9 +28,12 @@ from restore.errors import (
     UnsupportedModel,
 )
 from restore.jobs.resume import run_durable
+from restore.media.matroska_aspect import find_top_level
 from restore.motion.flow import occluded, optical_flow
 from restore.motion.warp import warp
 from restore.recipe import Recipe, Step, load_preset, preset_names
+from restore.refinement.gate import GateTally
+from restore.restoration import measured_of
 from restore.stages import StageContext, build_stage
 from tests.cli_material import write_clip
 from tests.diffusion_material import save_pipeline
@@ -286,16 +290,43 @@ def invented(path):
     return json.loads(tags["restore"]), json.loads(tags["restore_invented"])
 
 
-def test_what_was_made_up_is_in_the_report_beside_the_result_and_in_its_tags(folders, tmp_path):
+@pytest.mark.parametrize("end", ["mp4", "mkv", "mov"])
+def test_what_was_made_up_is_in_the_report_beside_the_result_and_in_its_tags(
+    folders, tmp_path, end
+):
     source = write_clip(tmp_path / "in.mp4", 3)
-    report = run(str(source), str(tmp_path / "out.mp4"), refining(folders["sd"]))
-    record, told = invented(tmp_path / "out.mp4")
+    codec = {"codec": "prores422hq"} if end == "mov" else {}
+    report = run(str(source), str(tmp_path / f"out.{end}"), refining(folders["sd"]), **codec)
+    record, told = invented(tmp_path / f"out.{end}")
+    assert not [one for one in report.warnings if "tag" in one]
     assert record["stages"][0]["gate"].startswith("reduced by 1")
     assert record["stages"][0]["model"] == folders["sd"]
     assert told["refine"]["shot at 0"] == report.run.stages[0].facts["shot at 0"]
     assert "% of the energy not supported by the source" in told["refine"]["shot at 0"]
     (listed,) = tmp_path.glob("*refined.txt")
     assert "frame 2, tile at 0,0 px" in listed.read_text()
+
+
+def test_a_late_tag_leaves_a_whole_matroska_file(folders, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 2)
+    run(str(source), str(tmp_path / "out.mkv"), refining(folders["sd"]))
+    with (tmp_path / "out.mkv").open("rb") as file:
+        start, stop = find_top_level(file, 0x1254C367)
+        file.seek(start)
+        content = file.read(stop - start)
+    assert content[:2] == b"\xbf\x84"
+    assert content[2:6] == zlib.crc32(content[6:]).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("shots", [3, 100, 5000])
+def test_what_is_measured_fits_its_tag(shots):
+    tally = GateTally(frames=40, tiles=900, unsupported=1.0, energy=50.0)
+    facts = {f"shot at {n}": str(tally) for n in range(shots)}
+    (text,) = measured_of([("refine", facts)]).values()
+    assert len(text) <= 8192
+    told = json.loads(text)
+    assert "2.00%" in told["refine"]["shot at 0"]
+    assert len(told["refine"]) == shots or told["more"]
 
 
 def test_a_job_in_pieces_writes_it_too(folders, tmp_path):

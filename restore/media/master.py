@@ -140,9 +140,17 @@ class ClipWriter(ABC):
             OutputError: the frame could not be written (disk full, pipe closed ...).
         """
 
+    def keep_room(self, name: str) -> None:  # noqa: B027  most outputs have no room to keep
+        """Keep room for a tag that :meth:`set_metadata` will give after the last frame.
+
+        Args:
+            name: of the tag. Where outputs hold none, nothing happens.
+        """
+
     @abstractmethod
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Add tags. Containers write theirs with the first frame, so only before it (MP4: ever).
+        """Add tags. Containers write theirs with the first frame, so only before it,
+        but for MP4 and for tags that room was kept for.
 
         Raises:
             InvalidInput: a frame was written already, or the output holds no tags.

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["display_size", "set_display_size"]
+__all__ = ["display_size", "find_top_level", "set_display_size"]
 
 _SEGMENT, _TRACKS, _ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 _CLUSTER, _CRC, _VOID, _NUMBER = 0x1F43B675, 0xBF, 0xEC, 0xD7
@@ -58,6 +59,17 @@ def _find(data: bytes, parent: _Element, key: int) -> _Element | None:
         if child.key == _CLUSTER:
             break
     return None
+
+
+def find_top_level(file: BinaryIO, key: int) -> tuple[int, int] | None:
+    """Where the content of an element before the first cluster begins and ends, by its ID."""
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    segment = next((e for e in _children(head, 0, len(head)) if e.key == _SEGMENT), None)
+    found = _find(head, segment, key) if segment else None
+    if found is None or found.stop > len(head):
+        return None
+    return found.content, found.stop
 
 
 def _short(key: int, value: int) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["append_tags"]
+__all__ = ["append_tags", "last_movie"]
 
 _MEAN = b"com.apple.iTunes"
 _UTF8 = 1
@@ -73,7 +73,7 @@ def _with_tags(movie: bytes, tags: Mapping[str, str]) -> bytes | None:
     return kept + _box(b"udta", user_content)
 
 
-def _last_movie(file: BinaryIO, end: int) -> int | None:
+def last_movie(file: BinaryIO, end: int) -> int | None:
     """Where the movie box begins, if it is the last in the file and of 32-bit size."""
     at = 0
     while at + 8 <= end:
@@ -104,7 +104,7 @@ def append_tags(path: Path, tags: Mapping[str, str]) -> bool:
         return True
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
-        start = _last_movie(file, end)
+        start = last_movie(file, end)
         if start is None:
             return False
         file.seek(start + 8)

@@ -16,6 +16,7 @@ from restore.frames import RawFrame
 from restore.media.atomic import AtomicPath, output_errors, sized_tree
 from restore.media.clock import OutputClock, movie_timescale, track_time_base
 from restore.media.encoder import FrameEncoder, add_video_stream, written_color
+from restore.media.late_tags import fill_tag, place_holder
 from restore.media.layout import choose_color, choose_format
 from restore.media.master import ClipWriter, VideoSpec, WriteReport
 from restore.media.matroska_aspect import set_display_size
@@ -74,6 +75,8 @@ class ContainerWriter(ClipWriter):
         self._video = video
         self._metadata = dict(metadata)
         self._tags: dict[str, str] = {}
+        self._kept: set[str] = set()
+        self._late: dict[str, str] = {}
         self._length_s = cut_s
         self._muxer = _MUXERS[PurePath(destination).suffix.lower()]
         self._frames = 0
@@ -166,15 +169,21 @@ class ContainerWriter(ClipWriter):
             raise OutputError(f"could not write {self._path.final}: {error}") from error
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Add tags to the container's; only before the first frame, but for MP4."""
+        """Add tags to the container's; after the first frame those that room was kept for."""
         if not self._started:
             self._metadata.update(metadata)
-        elif self._muxer in ("matroska", "mov"):
+        elif self._muxer in ("matroska", "mov") and not set(metadata) <= self._kept:
             raise InvalidInput(
                 "tags after the first frame", "tags before it, since the header holds them"
             )
         else:
-            self._tags |= dict(metadata)  # they are appended when the file is complete
+            self._late |= dict(metadata)
+
+    def keep_room(self, name: str) -> None:
+        """Keep room for a tag that is known when all frames are."""
+        self._kept.add(name)
+        if self._muxer in ("matroska", "mov"):
+            self.set_metadata({name: place_holder(name)})
 
     def close(self) -> WriteReport:
         """Flush the encoder and the remaining sound, then give the file its name."""
@@ -221,7 +230,11 @@ class ContainerWriter(ClipWriter):
             )
 
     def _finish_tags(self) -> None:
-        """Check the index, and add MP4 tags that the muxer has no field for."""
+        """Check the index, and add late tags, and MP4 tags that the muxer has no field for."""
+        if self._muxer in ("matroska", "mov"):
+            for name in self._kept:
+                if not fill_tag(self._path.temporary, self._muxer, name, self._late.get(name, "")):
+                    self.warnings.append(f"the tag {name} has no room for what was to be in it")
         if self._muxer == "matroska":
             return
         with open_media(self._path.temporary) as file:
@@ -233,7 +246,8 @@ class ContainerWriter(ClipWriter):
             )
         if self._muxer == "mov":
             return
-        missing = {k: v for k, v in self._tags.items() if k not in present}
+        every = self._tags | self._late
+        missing = {k: v for k, v in every.items() if k not in present}
         if not append_tags(self._path.temporary, missing):
             self.warnings.append(f"MP4 has no field for the tags {', '.join(sorted(missing))}")
 
