@@ -21,7 +21,10 @@ MODEL = ("attn1.to_q", "attn2.to_k", "attn2.to_out.0", "ff.net.2", "proj_in")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("pipelines")
-    return {kind: find_pipeline(str(save_pipeline(kind, root / kind))) for kind in ("sd", "sdxl")}
+    return {
+        kind: find_pipeline(str(save_pipeline(kind, root / kind)))
+        for kind in ("sd", "sdxl", "flux")
+    }
 
 
 def load(folders, kind="sd"):
@@ -160,3 +163,60 @@ def test_only_the_recorded_safetensors_file_is_opened(folders, tmp_path):
     (tmp_path / "k.pt").write_bytes(b"\x80\x04")
     with pytest.raises(UnsafeWeights):
         apply_lora(loaded, tmp_path / "k.pt")
+
+
+def flux_kohya(path, more=()):
+    """As kohya's scripts name FLUX' layers: by the original code, query, key and value in one."""
+    generator = torch.Generator().manual_seed(3)
+    tensors = {}
+    for stem, out, into in (
+        ("lora_unet_double_blocks_0_img_attn_qkv", 96, 32),
+        ("lora_unet_double_blocks_0_img_attn_proj", 32, 32),
+        ("lora_unet_single_blocks_0_linear2", 32, 160),
+        *more,
+    ):
+        tensors[f"{stem}.lora_down.weight"] = torch.randn(4, into, generator=generator)
+        tensors[f"{stem}.lora_up.weight"] = torch.randn(out, 4, generator=generator) * 0.05
+        tensors[f"{stem}.alpha"] = torch.tensor(2.0)
+    save_file(tensors, path)
+    return path
+
+
+def test_kohyas_names_for_flux_do_what_diffusers_makes_of_them(folders, tmp_path):
+    ours, theirs = load(folders, "flux"), load(folders, "flux")
+    path = flux_kohya(tmp_path / "f.safetensors")
+    applied = apply_lora(ours, path, model_strength=0.5)
+    assert applied.layers == 5  # query, key and value apart
+    theirs.pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, adapter_name="film")
+    theirs.pipeline.set_adapters(["film"], [0.5])
+    theirs.pipeline.fuse_lora(components=["transformer"])
+    theirs.pipeline.unload_lora_weights()
+    before = load(folders, "flux").denoiser.state_dict()
+    found, wanted = (x.denoiser.state_dict() for x in (ours, theirs))
+    moved = [key for key in before if not torch.equal(before[key], found[key])]
+    assert len(moved) == 5
+    assert all(torch.allclose(found[key], wanted[key], atol=1e-5) for key in before)
+
+
+def test_a_flux_lora_with_keys_left_over_is_refused(folders, tmp_path):
+    more = (("lora_unet_double_blocks_0_no_such_layer", 32, 32),)
+    path = flux_kohya(tmp_path / "f.safetensors", more)
+    with pytest.raises(UnsupportedModel, match="no_such_layer"):
+        apply_lora(load(folders, "flux"), path)
+    with pytest.raises(UnsupportedModel, match="another base model"):
+        apply_lora(load(folders), flux_kohya(tmp_path / "g.safetensors"))
+
+
+def test_sdxls_original_names_of_layers_are_known(folders, tmp_path):
+    loaded = load(folders, "sdxl")
+    before = loaded.denoiser.state_dict()
+    key = "down_blocks.1.attentions.0.proj_in.weight"
+    before = before[key].clone()
+    generator = torch.Generator().manual_seed(3)
+    out, into = before.shape
+    stem = "lora_unet_input_blocks_3_1_proj_in"  # this tiny one has one layer a block
+    down, up = torch.randn(2, into, generator=generator), torch.randn(out, 2, generator=generator)
+    tensors = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+    save_file({**tensors, f"{stem}.alpha": torch.tensor(1.0)}, tmp_path / "s.safetensors")
+    apply_lora(loaded, tmp_path / "s.safetensors")
+    assert torch.allclose(loaded.denoiser.state_dict()[key] - before, 0.5 * up @ down, atol=1e-5)

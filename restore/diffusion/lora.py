@@ -31,6 +31,21 @@ _KOHYA_TEXT: Final = {
 # What trainers write about the base model into the file.
 _BASE_NOTES: Final = ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name")
 _NAMED: Final = 6
+_ORIGINAL: Final = r"lora_unet_(input|middle|output)_block"
+_FLUX: Final = re.compile(
+    r"lora_unet_((?P<kind>double|single)_blocks_(?P<number>\d+))_"
+    r"((img|txt)_(attn_proj|attn_qkv|mlp_0|mlp_2|mod_lin)|linear1|linear2|modulation_lin)\."
+)
+_WORDS: Final = {
+    "lora_unet_input_blocks": "lora_unet_down_blocks",
+    "lora_unet_middle_block": "lora_unet_mid_block",
+    "lora_unet_output_blocks": "lora_unet_up_blocks",
+    "_in_layers_2.": "_conv1.",
+    "_out_layers_3.": "_conv2.",
+    "_emb_layers_1.": "_time_emb_proj.",
+    "_skip_connection.": "_conv_shortcut.",
+    "_0_op.": "_0_conv.",
+}
 
 
 @dataclass(frozen=True)
@@ -224,19 +239,38 @@ def _renamed(
     """Keys in diffusers' names of layers, and those that no rule knows."""
     original = [key for key in tensors if re.match(r"lora_unet_(double|single)_blocks_", key)]
     if original:
-        # What it takes it takes out.
-        rest = dict(tensors)
+        # The converter leaves out what it does not know, without a word.
+        left = [key for key in tensors if not _is_flux(key)]
+        known = {key: tensor for key, tensor in tensors.items() if _is_flux(key)}
         try:
-            return dict(_converter("_convert_kohya_flux_lora_to_diffusers")(rest)), list(rest)
+            return dict(_converter("_convert_kohya_flux_lora_to_diffusers")(known)), left
         except (KeyError, ValueError, RuntimeError):
             return {}, original
-    if any(re.match(r"lora_unet_(input|middle|output)_block", key) for key in tensors):
+    is_original = any(re.match(_ORIGINAL, key) for key in tensors)
+    # In a file with names of both kinds the converter would drop one of them without a word.
+    if is_original and not any(re.match(r"lora_unet_(down|mid|up)_block", key) for key in tensors):
         mapped = _converter("_maybe_map_sgm_blocks_to_diffusers")
         try:
-            return dict(mapped(dict(tensors), loaded.denoiser.config)), []
+            named = mapped(dict(tensors), loaded.denoiser.config)
+            return {_diffusers_name(key): tensor for key, tensor in named.items()}, []
         except (KeyError, ValueError, IndexError):
             return {}, list(tensors)
     return dict(tensors), []
+
+
+def _is_flux(key: str) -> bool:
+    """Whether it is one of FLUX' layers as kohya's scripts name them."""
+    match = _FLUX.match(key)
+    if match is None:
+        return key.startswith("lora_te1_")
+    return int(match["number"]) < (19 if match["kind"] == "double" else 38)
+
+
+def _diffusers_name(key: str) -> str:
+    """The converter numbers the blocks as diffusers does and leaves their words."""
+    for theirs, ours in _WORDS.items():
+        key = key.replace(theirs, ours)
+    return key
 
 
 def _converter(name: str) -> Any:  # noqa: ANN401
