@@ -17,6 +17,7 @@ LISTED: Final = 1000  # tiles of a shot that are named; a long clip's list must 
 _EXACT: Final = 0.5 / 255  # half a step of 8 bit: not to be told from equal
 _WIDEST: Final = 8 / 255
 _ROUNDS: Final = 12
+_INSIDE: Final = 0.9  # of the tolerance: where tiles that went too far are brought to
 
 
 def tolerance_of(invent: float) -> float:
@@ -130,17 +131,18 @@ class Gate:
         base = source if is_same else _sized(source, (size[0], size[1]))
         out, gap = output, target - self._reduced(output)
         first = last = _rms(gap)
-        asked = first > self.tolerance
         for _ in range(_ROUNDS):
             if not bool((last > self.tolerance).any()):
                 break
-            asked = asked | (last > self.tolerance)
-            out = out + _sized(gap * _weight(asked, gap), (size[0], size[1]))
+            # Each goes back a little farther than it must, and not all the way to the source.
+            share = (1 - _INSIDE * self.tolerance / last.clamp(min=1e-9)).clamp(0, 1)
+            share = share * (last > self.tolerance)
+            out = out + _sized(gap * _weight(share, gap), (size[0], size[1]))
             gap = target - self._reduced(out)
             last = _rms(gap)
         far = last > self.tolerance
         if bool(far.any()):
-            share = _sized(_weight(far, target).expand(3, -1, -1), (size[0], size[1]))
+            share = _sized(_weight(far.float(), target).expand(3, -1, -1), (size[0], size[1]))
             out = out.lerp(base, share.clamp(0, 1))
             last = _rms(target - self._reduced(out))
         self._count(base, out, tally)
@@ -186,12 +188,12 @@ def _rms(gap: Tensor) -> Tensor:
 
 
 def _weight(tiles: Tensor, like: Tensor) -> Tensor:
-    """``[h, w]``: 1 over tiles that are marked, falling to 0 over their neighbours."""
-    wide = F.max_pool2d(tiles[None, None].float(), 3, stride=1, padding=1)
+    """``[h, w]``: each tile's share over the tile, falling to 0 over its neighbours."""
+    wide = F.max_pool2d(tiles[None, None], 3, stride=1, padding=1)
     rows, cols = tiles.shape
     full = F.interpolate(
         wide, (rows * TILE_PX, cols * TILE_PX), mode="bilinear", align_corners=False
     )
     smooth = full[0, 0, : like.shape[-2], : like.shape[-1]]
-    marked = tiles.float().repeat_interleave(TILE_PX, 0).repeat_interleave(TILE_PX, 1)
+    marked = tiles.repeat_interleave(TILE_PX, 0).repeat_interleave(TILE_PX, 1)
     return torch.maximum(smooth, marked[: like.shape[-2], : like.shape[-1]]).to(like)
