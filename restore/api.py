@@ -31,7 +31,7 @@ class RunOptions(TypedDict, total=False):
     """Everything that may be said of a job beside source, destination and recipe.
 
     The first fifteen depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
-    ``precision``, ``tile_px``, ``batch`` and ``memory_bytes`` are the engine's, see
+    ``precision``, ``backend``, ``tile_px``, ``batch`` and ``memory_bytes`` are the engine's, see
     :class:`restore.engine.settings.EngineSettings`; the rest belongs to the clip, see
     :class:`restore.restoration.Job`. ``range`` may be text: frames ``START:STOP`` or timecodes.
     """
@@ -53,6 +53,7 @@ class RunOptions(TypedDict, total=False):
     slowmo: str | int | float | Fraction | None
     device: str
     precision: str
+    backend: str
     tile_px: int | None
     batch: int | None
     memory_bytes: int | None
@@ -63,7 +64,7 @@ class RunOptions(TypedDict, total=False):
     side_clips: str | PathLike[str] | None
 
 
-_ENGINE = ("device", "precision", "tile_px", "batch", "memory_bytes")
+_ENGINE = ("device", "precision", "backend", "tile_px", "batch", "memory_bytes")
 
 
 def probe(source: str | PathLike[str], *, count_frames: bool = False) -> ClipInfo:

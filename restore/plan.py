@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from restore.backend import choose_backend
 from restore.delivered import changed_times, video_of
 from restore.engine.device import choose_device
 from restore.engine.layout import Layout, choose_layout
@@ -215,7 +216,10 @@ def build_pipeline(job: Job) -> tuple[AnyStage | VariedStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
     picture = None if job.source == "-" else partial(_picture, job)
-    context = replace(job.context, job=job.settings.job, shared={}, picture=picture)
+    backend = choose_backend(job.settings.backend, choose_device(job.settings.device).type)
+    context = replace(
+        job.context, job=job.settings.job, shared={}, picture=picture, backend=backend
+    )
     stages = [
         _built(
             step,

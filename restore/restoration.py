@@ -213,6 +213,7 @@ def metadata_of(plan: JobPlan) -> dict[str, str]:
         "version": __version__,
         "recipe": json.loads(plan.job.recipe.canonical()),
         "precision": plan.job.settings.precision,
+        "backend": plan.job.settings.backend,
         "job": plan.job.settings.job,
         "stages": stages,
     }

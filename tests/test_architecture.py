@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "restore"
 
 # Room -> rooms it may import. The vocabulary is open to all.
-VOCABULARY = {"errors", "time", "color", "frames", "precision", "validation"}
+VOCABULARY = {"errors", "time", "color", "frames", "precision", "backend", "validation"}
 ALLOWED = {
     "errors": set(),
     "time": {"errors"},
@@ -16,6 +16,7 @@ ALLOWED = {
     "frames": {"errors", "time", "color"},
     "hostenv": set(),
     "precision": {"errors"},
+    "backend": {"errors"},
     "validation": {"errors"},
     "media": VOCABULARY,
     "models": VOCABULARY | {"motion"},

@@ -198,6 +198,14 @@ Precision = Annotated[
         rich_help_panel=_ENGINE,
     ),
 ]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="torch, openvino (the extra of that name, on the CPU), or auto: OpenVINO where it is "
+        "installed and quicker.",
+        rich_help_panel=_ENGINE,
+    ),
+]
 Tile = Annotated[
     int | None,
     typer.Option(

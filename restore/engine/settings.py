@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from restore.backend import BACKENDS
 from restore.errors import Cancelled, InvalidInput
 
 __all__ = ["CancelToken", "EngineSettings", "Progress"]
@@ -23,6 +24,7 @@ class EngineSettings:
         memory_bytes: what one network call may take; None for the device's default.
         queue_bytes: what may wait between decode, stages and encode, each.
         job: the job's name in seeds.
+        backend: ``auto``, ``torch`` or ``openvino``, see :func:`restore.backend.choose_backend`.
         cuts: source indices of frames that begin a shot.
     """
 
@@ -34,10 +36,13 @@ class EngineSettings:
     queue_bytes: int = 256 << 20
     job: str = ""
     cuts: frozenset[int] = frozenset()
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in ("exact", "fast"):
             raise InvalidInput(f"precision {self.precision!r}", "exact or fast")
+        if self.backend not in BACKENDS:
+            raise InvalidInput(f"backend {self.backend!r}", f"one of {', '.join(BACKENDS)}")
         if self.tile_px is not None and self.tile_px < 0:
             raise InvalidInput(
                 f"tile of {self.tile_px} px", "0 for whole frames, or a positive side"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from restore import __version__
+from restore.backend import choose_backend
 from restore.engine.device import choose_device, memory_budget_bytes
 from restore.engine.pixels import to_frame
 from restore.engine.run import process
@@ -147,7 +148,8 @@ def make_durable(
         )
     device = choose_device(job.settings.device)
     budget = job.settings.memory_bytes or memory_budget_bytes(device)
-    settings = replace(job.settings, memory_bytes=budget, device=str(device))
+    backend = choose_backend(job.settings.backend, device.type)
+    settings = replace(job.settings, memory_bytes=budget, device=str(device), backend=backend)
     job = replace(job, settings=settings)
     planned = plan_job(job)
     job, cuts, beside, total = _with_shots(job, planned)
@@ -230,6 +232,7 @@ def _body(
             "batch": settings.batch,
             "memory_bytes": settings.memory_bytes,
             "job": settings.job,
+            "backend": settings.backend,
         },
         "delivery": {
             name: getattr(planned.delivery, name)

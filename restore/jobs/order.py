@@ -34,7 +34,16 @@ class _Order(BaseModel):
     rate: str | None = None
 
 
-_SETTINGS = ("device", "precision", "tile_px", "batch", "memory_bytes", "queue_bytes", "job")
+_SETTINGS = (
+    "device",
+    "precision",
+    "tile_px",
+    "batch",
+    "memory_bytes",
+    "queue_bytes",
+    "job",
+    "backend",
+)
 
 
 def order_to_json(job: Job) -> str:

@@ -11,6 +11,8 @@ from restore.models.reach import Tiling
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.models.openvino_net import OpenVinoNet
+
 __all__ = ["LoadedModel", "ModelPart"]
 
 
@@ -101,6 +103,10 @@ class LoadedModel:
         Raises:
             InvalidInput: ``x`` has another shape or an integer dtype.
         """
+        return self.by(None, x)
+
+    def by(self, compiled: OpenVinoNet | None, x: Tensor) -> Tensor:
+        """As a call, computed by a compiled network where there is one."""
         import torch
 
         if x.ndim != 4 or not x.is_floating_point():
@@ -118,11 +124,13 @@ class LoadedModel:
         with torch.inference_mode():
             batch = x.reshape(n * c, 1, h, w) if self.in_channels == 1 else x
             layout = torch.contiguous_format if self.in_channels == 1 else torch.channels_last
-            batch = batch.to(dtype=getattr(torch, self.dtype), memory_format=layout)
+            net = self.descriptor if compiled is None else compiled
+            dtype = getattr(torch, self.dtype) if compiled is None else torch.float32
+            batch = batch.to(dtype=dtype, memory_format=layout)
             if self.one_by_one:
-                out = torch.cat([self.descriptor(batch[i : i + 1]) for i in range(len(batch))])
+                out = torch.cat([net(batch[i : i + 1]) for i in range(len(batch))])
             else:
-                out = self.descriptor(batch)
+                out = net(batch)
             if self.in_channels == 1:
                 out = out.reshape(n, c, *out.shape[-2:])
             return out.to(dtype=torch.float32, memory_format=torch.contiguous_format)

@@ -51,6 +51,7 @@ class StageContext:
         job: the job's name, for seeds of stages that work on the stream and get none.
         shared: what a stage finds out and a later stage of the same job goes by, by name; new for
             every job.
+        backend: what computes networks, as :func:`restore.backend.choose_backend` gave it.
         picture: reads one frame of the source by its number, before any stage; None where the
             source can be read once only.
     """
@@ -60,6 +61,7 @@ class StageContext:
     job: str = ""
     shared: dict[str, object] = field(default_factory=dict)
     look: str = "faithful"
+    backend: str = "torch"
     picture: Callable[[int], Frame] | None = None
 
 

@@ -47,7 +47,7 @@ class Deartifact:
             raise UnsupportedModel(
                 f"model {model.name} of scale {model.scale} for stage 'deartifact'", "a 1x model"
             )
-        return cls(Network("deartifact", model, note), settings.strength)
+        return cls(Network("deartifact", model, note, context.backend), settings.strength)
 
     def facts(self) -> Mapping[str, str]:
         """The network's facts and the strength."""
@@ -56,6 +56,10 @@ class Deartifact:
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the network to a device."""
         self._network.place(device, dtype)
+
+    def plain(self) -> Network:
+        """The same by torch alone, whose memory can be counted."""
+        return self._network.plain()
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, 1, 3, h, w]`` to ``[N, 3, h, w]``."""

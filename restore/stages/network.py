@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from restore.backend import backend_version
 from restore.engine.stage import StageSpec, Tiling
 from restore.models.choose import choose_model
 from restore.models.load import LoadedModel, load_model
+from restore.models.openvino_net import PAYS_FOR, OpenVinoNet
 from restore.models.place import placed
 from restore.stages import StageContext
 
@@ -43,11 +45,19 @@ class Network:
         stage: the stage's name.
         model: as loaded, float32 on the CPU.
         note: how the model was chosen, for the report; may be empty.
+        backend: as :func:`restore.backend.choose_backend` gave it; ``auto`` takes OpenVINO for the
+            architectures that it is quicker for.
     """
 
-    def __init__(self, stage: str, model: LoadedModel, note: str = "") -> None:
+    def __init__(
+        self, stage: str, model: LoadedModel, note: str = "", backend: str = "torch"
+    ) -> None:
         self._note = note
         self._exact = model
+        self._quicker = backend == "openvino" or (
+            backend == "auto" and model.architecture in PAYS_FOR
+        )
+        self._compiled: OpenVinoNet | None = None
         self._placed = model
         self.spec = StageSpec(
             name=stage,
@@ -71,6 +81,10 @@ class Network:
         credits_ = [part.attribution for part in model.parts if part.attribution]
         if credits_:
             facts["attribution"] = "; ".join(dict.fromkeys(credits_))
+        if self._quicker:
+            facts["backend"] = backend_version("openvino")
+        if self._compiled and self._compiled.note:
+            facts["backend note"] = self._compiled.note
         if self._note:
             facts["chosen"] = self._note
         if model.dtype_note:
@@ -82,7 +96,14 @@ class Network:
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the network to a device; the exact weights stay behind for the next move."""
         self._placed = placed(self._exact, device, dtype)
+        self._compiled = None
+        if self._quicker and device.type == "cpu":
+            self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype)
+
+    def plain(self) -> Network:
+        """The same network by torch alone, whose memory can be counted."""
+        return Network(self.spec.name, self._exact)
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, 1, 3, h, w]`` to ``[N, 3, h * scale, w * scale]``; input clamped to 0..1."""
-        return self._placed(windows[:, 0].clamp(0, 1))
+        return self._placed.by(self._compiled, windows[:, 0].clamp(0, 1))

@@ -50,6 +50,7 @@ class Upscale:
 
     def __init__(self, network: Network | WindowNetwork, invent: float | None = None) -> None:
         self._network = network
+        self._invent = invent
         self._gate = None if invent is None else Gate(int(network.spec.scale), invent)
         self._tally = GateTally()
         self.spec = network.spec if self._gate is None else _gated(network.spec)
@@ -89,7 +90,7 @@ class Upscale:
                 f"model {model.name} of scale {model.scale} for stage 'upscale'",
                 "a model that makes frames larger",
             )
-        return cls(Network("upscale", model, note), invent)
+        return cls(Network("upscale", model, note, context.backend), invent)
 
     def facts(self) -> Mapping[str, str]:
         """The network's facts, and what the gate let through and pulled back."""
@@ -103,6 +104,13 @@ class Upscale:
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the network to a device."""
         self._network.place(device, dtype)
+
+    def plain(self) -> Upscale:
+        """The same by torch alone, gate included, whose memory can be counted."""
+        network = self._network
+        if not isinstance(network, Network):
+            return self
+        return Upscale(network.plain(), self._invent)
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, T, 3, h, w]`` to ``[N, 3, h * scale, w * scale]``."""

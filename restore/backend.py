@@ -1,0 +1,51 @@
+"""What computes the networks: torch, or OpenVINO on a CPU where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import metadata
+
+from restore.errors import InvalidInput, MissingExtra
+
+__all__ = ["BACKENDS", "backend_version", "choose_backend"]
+
+BACKENDS = ("auto", "torch", "openvino")
+
+
+def choose_backend(wanted: str, device_type: str) -> str:
+    """What stages shall compute their networks with.
+
+    Args:
+        wanted: one of ``BACKENDS``.
+        device_type: ``cpu``, ``cuda`` ...
+
+    Returns:
+        ``torch`` or ``openvino``; ``auto`` where each network shall go by what pays for it.
+
+    Raises:
+        InvalidInput: another name, or OpenVINO for a GPU.
+        MissingExtra: OpenVINO was named where it is not installed.
+    """
+    if wanted not in BACKENDS:
+        raise InvalidInput(f"backend {wanted!r}", f"one of {', '.join(BACKENDS)}")
+    can = device_type == "cpu" and importlib.util.find_spec("openvino") is not None
+    if wanted == "auto":
+        return "auto" if can else "torch"
+    if wanted == "openvino" and device_type != "cpu":
+        raise InvalidInput(
+            f"backend 'openvino' on device {device_type!r}",
+            "the CPU, which is what it speeds up here",
+            "Use --device cpu, or leave --backend out.",
+        )
+    if wanted == "openvino" and not can:
+        raise MissingExtra(
+            "backend 'openvino', which is not installed",
+            "the extra openvino",
+            "pip install 'restore-film[openvino]', or leave --backend out.",
+        )
+    return wanted
+
+
+def backend_version(name: str) -> str:
+    """The backend with its installed version, such as ``openvino 2026.4.1``."""
+    return f"{name} {metadata.version(name)}"

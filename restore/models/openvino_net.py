@@ -1,0 +1,149 @@
+"""A picture-to-picture network compiled by OpenVINO for the CPU; a torch call from outside.
+
+The graph is traced and converted for each input size, so that what a network computes from the
+size (padding, masks) is a constant of it, and compared with torch before it is used. Conversion
+goes straight through OpenVINO's torch frontend: its converter tool would report usage over the
+network.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from restore.errors import UnsupportedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PAYS_FOR", "OpenVinoNet"]
+
+# Architectures that it is quicker for by enough to pay for tracing (docs/performance.md).
+PAYS_FOR = frozenset({"SPAN"})
+_SIZES_KEPT = 3
+# Largest difference from torch in float32, of 0..1, before the clip to 0..1: a hundredth of an
+# 8-bit code value exactly, and what bfloat16 differs by between two orders of additions.
+_TOLERANCE = {"float32": 4e-5, "bfloat16": 0.06}
+
+
+class OpenVinoNet:
+    """A network for inputs of any size, compiled anew for each of the last few.
+
+    Where OpenVINO cannot take it, or differs from torch by more than the number format explains,
+    torch computes, and ``note`` says so. Threads are as many as torch has when a size comes first.
+
+    Args:
+        exact: the network by torch: float32 ``[N, C, h, w]`` to ``[N, C', h * s, w * s]``.
+        dtype: ``float32`` or ``bfloat16``: what convolutions run in.
+    """
+
+    def __init__(self, exact: Callable[[Tensor], Tensor], dtype: str) -> None:
+        self._exact = exact
+        self._dtype = dtype
+        self._by_size: OrderedDict[tuple[int, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+        self.note = ""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run it.
+
+        Args:
+            x: ``[N, C, h, w]`` float32 on the CPU.
+
+        Returns:
+            ``[N, C', h * s, w * s]`` float32.
+        """
+        import torch
+
+        size = (*x.shape, torch.get_num_threads())
+        if size not in self._by_size:
+            self._by_size[size] = self._made(tuple(x.shape))
+            if len(self._by_size) > _SIZES_KEPT:
+                self._by_size.popitem(last=False)
+        self._by_size.move_to_end(size)
+        return self._by_size[size](x)
+
+    def _made(self, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+        import torch
+
+        # The same sample whatever the clip: which one computes must not depend on the content.
+        sample = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        try:
+            compiled = _compiled(self._exact, sample, self._dtype)
+            off = float((compiled(sample) - self._exact(sample)).abs().max())
+        except UnsupportedModel as error:
+            self.note = str(error)
+            return self._exact
+        if off > _TOLERANCE[self._dtype]:
+            self.note = f"OpenVINO differs from torch by {off:.2g} in {self._dtype}; torch computes"
+            return self._exact
+        return compiled
+
+
+def _compiled(
+    exact: Callable[[Tensor], Tensor], sample: Tensor, dtype: str
+) -> Callable[[Tensor], Tensor]:
+    """Raises UnsupportedModel where OpenVINO cannot take the network."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    try:
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer on sizes that become constants: meant
+            trace: Any = torch.jit.trace  # has no annotations
+            traced = trace(_wrapped(exact), sample.clone(), check_trace=False)
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            # Held by a name until the conversion ends: the frontend does not keep it alive.
+            decoder = TorchScriptPythonDecoder(traced)
+            model = frontend.convert(frontend.load(decoder))
+        model.reshape(list(sample.shape))
+        core, threads = _core(), torch.get_num_threads()
+        compiled = core.compile_model(model, "CPU", _properties(dtype, threads))
+        request = compiled.create_infer_request()
+    except Exception as error:  # whatever an unknown graph provokes in tracer or converter
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise UnsupportedModel(
+            f"OpenVINO cannot take the network ({reason or type(error).__name__}), torch computes"
+        ) from error
+
+    def run(x: Tensor) -> Tensor:
+        found = request.infer([x.contiguous().numpy()], share_inputs=True)[0]
+        return torch.from_numpy(found)
+
+    return run
+
+
+def _wrapped(exact: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401
+    """A module around a callable: a tracer wants one, with the weights inside it."""
+    import torch
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = getattr(exact, "model", None)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return exact(x)
+
+    return Wrapped().eval()
+
+
+def _properties(dtype: str, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        # Others use these cores too: decoder, encoder, other workers.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:  # noqa: ANN401
+    import openvino
+
+    return openvino.Core()
