@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAYS_FOR", "OpenVinoNet"]
 
-# Architectures that it is quicker for by enough to pay for tracing (docs/performance.md).
+# Architectures that it is quicker for by enough to pay for tracing.
 PAYS_FOR = frozenset({"SPAN"})
 _SIZES_KEPT = 3
 # Largest difference from torch in float32, of 0..1, before the clip to 0..1: a hundredth of an
