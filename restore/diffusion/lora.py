@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from restore.diffusion.load import LoadedPipeline
+from restore.diffusion.original_names import flux_layers
 from restore.errors import HashMismatch, ModelNotFound, UnsafeWeights, UnsupportedModel
 from restore.models.disk import sha256_file
 
@@ -32,10 +33,6 @@ _KOHYA_TEXT: Final = {
 _BASE_NOTES: Final = ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name")
 _NAMED: Final = 6
 _ORIGINAL: Final = r"lora_unet_(input|middle|output)_block"
-_FLUX: Final = re.compile(
-    r"lora_unet_((?P<kind>double|single)_blocks_(?P<number>\d+))_"
-    r"((img|txt)_(attn_proj|attn_qkv|mlp_0|mlp_2|mod_lin)|linear1|linear2|modulation_lin)\."
-)
 _WORDS: Final = {
     "lora_unet_input_blocks": "lora_unet_down_blocks",
     "lora_unet_middle_block": "lora_unet_mid_block",
@@ -237,15 +234,8 @@ def _renamed(
     loaded: LoadedPipeline, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Keys in diffusers' names of layers, and those that no rule knows."""
-    original = [key for key in tensors if re.match(r"lora_unet_(double|single)_blocks_", key)]
-    if original:
-        # The converter leaves out what it does not know, without a word.
-        left = [key for key in tensors if not _is_flux(key)]
-        known = {key: tensor for key, tensor in tensors.items() if _is_flux(key)}
-        try:
-            return dict(_converter("_convert_kohya_flux_lora_to_diffusers")(known)), left
-        except (KeyError, ValueError, RuntimeError):
-            return {}, original
+    if any(re.match(r"lora_unet_(double|single)_blocks_", key) for key in tensors):
+        return _from_flux(loaded, tensors)
     is_original = any(re.match(_ORIGINAL, key) for key in tensors)
     # In a file with names of both kinds the converter would drop one of them without a word.
     if is_original and not any(re.match(r"lora_unet_(down|mid|up)_block", key) for key in tensors):
@@ -258,12 +248,28 @@ def _renamed(
     return dict(tensors), []
 
 
-def _is_flux(key: str) -> bool:
-    """Whether it is one of FLUX' layers as kohya's scripts name them."""
-    match = _FLUX.match(key)
-    if match is None:
-        return key.startswith("lora_te1_")
-    return int(match["number"]) < (19 if match["kind"] == "double" else 38)
+def _from_flux(
+    loaded: LoadedPipeline, tensors: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Query, key, value and more are one layer in the original: its rows are dealt out."""
+    modules = dict(loaded.denoiser.named_modules())
+    named: dict[str, torch.Tensor] = {}
+    left = []
+    for key, tensor in tensors.items():
+        stem, _, kind = key.removeprefix("lora_unet_").partition(".")
+        paths = flux_layers(stem) or ()
+        if key.startswith("lora_te1_"):
+            named[key] = tensor
+        elif not paths or any(path not in modules for path in paths):
+            left.append(key)
+        else:
+            rows = [modules[path].weight.shape[0] for path in paths]
+            deals = kind == "lora_up.weight" and tensor.shape[0] == sum(rows)
+            starts = [sum(rows[:index]) if deals else 0 for index in range(len(rows))]
+            for path, start, height in zip(paths, starts, rows, strict=True):
+                piece = tensor[start : start + height] if deals else tensor
+                named[f"transformer.{path}.{kind}"] = piece
+    return named, left
 
 
 def _diffusers_name(key: str) -> str:
