@@ -10,6 +10,7 @@ from restore import __version__
 from restore.commands.analyse import analyse_command
 from restore.commands.demo import demo_command
 from restore.commands.diff import diff_command
+from restore.commands.generate import animate_command, generate_command
 from restore.commands.lora import lora_app
 from restore.commands.models import models_app
 from restore.commands.presets import presets_command, stages_command
@@ -35,6 +36,8 @@ app.command("analyse", no_args_is_help=True)(analyse_command)
 app.command("probe", no_args_is_help=True)(probe_command)
 app.command("diff", no_args_is_help=True)(diff_command)
 app.add_typer(models_app, name="models")
+app.command("generate", no_args_is_help=True)(generate_command)
+app.command("animate", no_args_is_help=True)(animate_command)
 app.add_typer(lora_app, name="lora")
 app.command("presets")(presets_command)
 app.command("stages")(stages_command)

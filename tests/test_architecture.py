@@ -22,6 +22,7 @@ ALLOWED = {
     "models": VOCABULARY | {"motion"},
     "diffusion": VOCABULARY | {"models"},
     "refinement": VOCABULARY | {"diffusion", "engine", "motion"},
+    "generate": VOCABULARY | {"diffusion", "engine", "media", "models", "motion"},
     "lora": VOCABULARY | {"diffusion", "media"},
     "engine": VOCABULARY | {"hostenv"},
     "degrade": VOCABULARY,

@@ -105,7 +105,9 @@ def load_pipeline(
 
     cls = pipeline_class(folder.class_name, task, controlnet=controlnet is not None)
     takes = set(inspect.signature(cls.__init__).parameters)
-    extra: dict[str, Any] = dict.fromkeys(NEVER_LOADED & takes)
+    # Where there is no filter to feed, a feature extractor is how the model sees a picture.
+    dropped = NEVER_LOADED & takes if "safety_checker" in takes else frozenset[str]()
+    extra: dict[str, Any] = dict.fromkeys(dropped)
     if "requires_safety_checker" in takes:
         extra["requires_safety_checker"] = False
     if controlnet is not None:

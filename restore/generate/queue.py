@@ -1,0 +1,214 @@
+"""Works through a shot list: makes what is missing, skips what is there, goes on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from restore.engine.settings import CancelToken
+from restore.errors import Cancelled, InvalidInput, OutputExists, RestoreError
+from restore.generate.make import file_hashes, make_clip, save_record, suffix_of
+from restore.models.disk import sha256_file
+
+if TYPE_CHECKING:
+    from restore.generate.painted import Painter
+    from restore.generate.shot import Shot
+    from restore.generate.shotlist import ShotList
+
+__all__ = ["Finish", "Outcome", "Queue"]
+
+#: Restores a clip: what it is told is the shot, the clip, the master's name without ending, and
+#: whether a file of that name is one of ours; it returns the master's path.
+Finish = Callable[["Shot", Path, Path, bool, CancelToken], Path]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one shot.
+
+    Attributes:
+        shot: its name.
+        state: ``made``, ``there`` (made before) or ``failed``.
+        clip: the generated clip.
+        master: what restoration made of it; None where none was asked for.
+        error: why it failed.
+        notes: what a person should know.
+    """
+
+    shot: str
+    state: Literal["made", "there", "failed"]
+    clip: Path
+    master: Path | None = None
+    error: RestoreError | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Queue:
+    """A list and the folder that its clips go into: ``clips/NAME.mkv`` with ``NAME.json`` beside
+    each, and ``masters/NAME.mp4``, likewise.
+
+    Args:
+        shots: the list.
+        folder: made where it is missing.
+        painter: for kinds that diffusion paints.
+        finish: hands clips to restoration; None leaves them.
+        overwrite: make again what was made with other settings.
+    """
+
+    def __init__(
+        self,
+        shots: ShotList,
+        folder: Path,
+        painter: Painter | None,
+        finish: Finish | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self._shots, self._folder, self._painter = shots, folder, painter
+        self._finish, self._overwrite = finish, overwrite
+        self._base = shots.source.absolute().parent
+
+    def run(
+        self,
+        cancel: CancelToken,
+        on_begin: Callable[[Shot, int, int], None],
+        on_end: Callable[[Outcome], None],
+        on_frame: Callable[[int, int], None] | None = None,
+    ) -> tuple[Outcome, ...]:
+        """Every shot in turn; one that fails does not stop the others.
+
+        Raises:
+            Cancelled: everything that was finished before stays.
+        """
+        outcomes = []
+        for number, shot in enumerate(self._shots.shots, 1):
+            cancel.check()
+            on_begin(shot, number, len(self._shots.shots))
+            try:
+                outcome = self._one(shot, cancel, on_frame)
+            except Cancelled:
+                raise
+            except RestoreError as error:
+                outcome = Outcome(shot.name, "failed", self.clip_of(shot), error=error)
+            outcomes.append(outcome)
+            on_end(outcome)
+        return tuple(outcomes)
+
+    def clip_of(self, shot: Shot) -> Path:
+        """Where a shot's clip is, or will be."""
+        return self._folder / "clips" / f"{shot.name}{suffix_of(shot)}"
+
+    def settings_of(self, shot: Shot) -> str:
+        """Hash over everything that decides a shot's clip.
+
+        Raises:
+            InvalidInput, ModelError: something that it needs is missing.
+        """
+        hashes = file_hashes(shot, self._base)
+        if self._painter is not None:
+            hashes |= self._painter.model_hashes(shot)
+        return hashlib.sha256(shot.canonical(hashes).encode()).hexdigest()
+
+    def models_of(self, shot: Shot) -> dict[str, int]:
+        """Weights that a shot needs, in bytes by model."""
+        return {} if self._painter is None else self._painter.model_bytes(shot)
+
+    def is_there(self, shot: Shot, settings: str) -> bool:
+        """Whether a shot's clip was made with these settings, and is whole.
+
+        Raises:
+            OutputExists: it was made with others.
+        """
+        clip = self.clip_of(shot)
+        if not clip.exists():
+            return False
+        record = _record(clip)
+        if record.get("settings") == settings and record.get("sha256") == sha256_file(clip):
+            return True
+        if self._overwrite or record.get("pending") == settings:
+            return False
+        why = "with other settings or inputs" if record else "and nothing says how it was made"
+        raise OutputExists(
+            f"{clip} was made {why}" if record else f"{clip} is there, {why}",
+            "a clip of this shot, or none",
+            "Rename the shot, move the clip away, or pass --overwrite to make it again.",
+        )
+
+    def _one(
+        self, shot: Shot, cancel: CancelToken, on_frame: Callable[[int, int], None] | None
+    ) -> Outcome:
+        settings = self.settings_of(shot)
+        clip = self.clip_of(shot)
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        notes: tuple[str, ...] = ()
+        state: Literal["made", "there"] = "there"
+        if not self.is_there(shot, settings):
+            # A kill between the clip and its record shall not leave a clip that nobody knows.
+            save_record(clip.with_suffix(".json"), {"pending": settings})
+            made = make_clip(
+                shot,
+                self._base,
+                clip,
+                self._painter,
+                overwrite=True,
+                cancel=cancel,
+                on_frame=on_frame,
+            )
+            save_record(
+                clip.with_suffix(".json"),
+                {
+                    "settings": settings,
+                    "sha256": made.sha256,
+                    "frames": made.frames,
+                    "tags": {k: _plain(v) for k, v in made.tags.items()},
+                    "shot": shot.model_dump(mode="json", exclude_defaults=True),
+                },
+            )
+            state, notes = "made", made.notes
+        if self._finish is None or clip.suffix == ".png":
+            return Outcome(shot.name, state, clip, notes=notes)
+        master, was_there = self._mastered(shot, clip, self._finish, cancel)
+        return Outcome(shot.name, state if was_there else "made", clip, master, notes=notes)
+
+    def _mastered(
+        self, shot: Shot, clip: Path, finish: Finish, cancel: CancelToken
+    ) -> tuple[Path, bool]:
+        """The restored clip, and whether it was there."""
+        folder = self._folder / "masters"
+        folder.mkdir(parents=True, exist_ok=True)
+        source = sha256_file(clip)
+        record_path = folder / f"{shot.name}.json"
+        record = _record(record_path)
+        if record.get("source_sha256") == source:
+            master = folder / str(record.get("name", ""))
+            if master.is_file() and sha256_file(master) == record.get("sha256"):
+                return master, True
+        save_record(record_path, {"pending": source})
+        master = finish(shot, clip, folder / shot.name, bool(record), cancel)
+        save_record(
+            record_path,
+            {"name": master.name, "sha256": sha256_file(master), "source_sha256": source},
+        )
+        return master, False
+
+
+def _plain(value: str) -> Any:  # noqa: ANN401  JSON of any kind
+    try:
+        return json.loads(value) if value.startswith("{") else value
+    except json.JSONDecodeError:
+        return value
+
+
+def _record(clip: Path) -> dict[str, Any]:
+    path = clip.with_suffix(".json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path}", "the record of a clip")
+    return found
