@@ -179,8 +179,9 @@ def test_what_a_near_thing_hid_is_filled_from_around():
     outside = depth < 0.5
     outside[55:145, 105:195] = False
     assert torch.equal(layers[0].color[:, outside], picture[:, outside])
+    flat = torch.full((200, 300), 0.4)
     with pytest.raises(InvalidInput, match="same everywhere"):
-        cut_layers(picture, torch.full((200, 300), 0.4))
+        next(frames_with_depth(picture, flat, Move(View(zoom=2.0)), 1, SIZE))
 
 
 @settings(deadline=None, max_examples=15)
@@ -191,6 +192,22 @@ def test_depth_with_a_camera_that_stands_still_changes_nothing(steps, strength):
     move = Move(View(zoom=2.0), View(zoom=2.0))
     (shown,) = frames_with_depth(picture, ramp, move, 1, SIZE, strength)
     assert away_from_edges(shown, seen(picture, View(zoom=2.0), SIZE)) < 0.01
+
+
+def test_over_a_slope_near_parts_move_more_and_nothing_breaks():
+    """A ramp from top (far) to bottom (near): rows shear, by what their depth says."""
+    picture, height = still(), 200
+    depth = ((torch.arange(height) + 0.5) / height)[:, None].expand(height, 300)
+    move = Move(View(0.46, 0.5, 2.0), View(0.54, 0.5, 2.0), "linear")
+    shown = list(frames_with_depth(picture, depth, move, 2, SIZE, strength=1.0))
+    scale = min(300 / 96, 200 / 64) / 2.0
+    y, x = np.mgrid[:64, :96] + 0.5
+    rows = 100 + (y - 32) * scale
+    nearness = (rows - 0.5) / 199  # the ramp, stretched to 0..1
+    middle = 300 * (0.46 + 0.08 * (0.5 + nearness))
+    known = waves((x - 48) * scale + middle, rows)
+    assert away_from_edges(shown[1], known) < 0.03
+    assert away_from_edges(shown[0], seen(picture, View(0.46, 0.5, 2.0), SIZE)) < 0.006
 
 
 def flame(count, period):

@@ -15,7 +15,7 @@ from restore.generate.resample import at_places, on_grid
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Move", "View", "frames_along", "path", "seen"]
+__all__ = ["Move", "View", "check_inside", "frames_along", "path", "seen", "window_px"]
 
 Ease = Literal["linear", "ease", "ease-in", "ease-out"]
 _SLACK = 1e-9  # of the picture's size: what float64 loses
@@ -104,9 +104,10 @@ def _between(move: Move, at: float) -> View:
     )
 
 
-def _window_px(
+def window_px(
     picture_px: tuple[int, int], size_px: tuple[int, int], zoom: float
 ) -> tuple[float, float]:
+    """Width and height of what the camera sees, in pixels of the picture."""
     scale = min(picture_px[0] / size_px[0], picture_px[1] / size_px[1]) / zoom
     return size_px[0] * scale, size_px[1] * scale
 
@@ -120,7 +121,7 @@ def check_inside(
         InvalidInput: names the frame and what would do.
     """
     for number, view in enumerate(views):
-        width, height = _window_px(picture_px, size_px, view.zoom)
+        width, height = window_px(picture_px, size_px, view.zoom)
         turn = math.radians(view.roll_deg)
         c, s = abs(math.cos(turn)), abs(math.sin(turn))
         half = ((width * c + height * s) / 2, (width * s + height * c) / 2)
@@ -157,7 +158,7 @@ def seen(data: Tensor, view: View, size_px: tuple[int, int]) -> Tensor:
         ``[c, h', w']`` float32.
     """
     picture_px = (data.shape[2], data.shape[1])
-    width, height = _window_px(picture_px, size_px, view.zoom)
+    width, height = window_px(picture_px, size_px, view.zoom)
     across = ((np.arange(size_px[0]) + 0.5) / size_px[0] - 0.5) * width
     down = ((np.arange(size_px[1]) + 0.5) / size_px[1] - 0.5) * height
     step = width / size_px[0]

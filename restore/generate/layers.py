@@ -1,13 +1,17 @@
-"""Parallax: a still cut into layers by depth, nearer ones moving more than farther ones."""
+"""Parallax: near things move more than far ones, by a depth picture or a mask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from restore.errors import InvalidInput
 from restore.generate.camera import Move, View, check_inside, path, seen
+from restore.generate.relief import seen_over
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Layer", "cut_layers", "frames_with_depth"]
 
 _SOFT: Final = 0.04  # of the depth's range: over which a layer's edge fades in
-_COUNT: Final = 6
+_MASK: Final = 0.02  # of the picture: a mask has fewer greys than that, along its edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,44 +37,21 @@ class Layer:
     nearness: float
 
 
-def cut_layers(data: Tensor, depth: Tensor, count: int = _COUNT) -> tuple[Layer, ...]:
-    """From the farthest to the nearest.
+def cut_layers(data: Tensor, depth: Tensor) -> tuple[Layer, Layer]:
+    """The far and the near one.
 
     Args:
         data: ``[3, h, w]`` the still.
-        depth: ``[h, w]`` 0..1, white is near; a mask gives two layers that move apart.
-        count: most layers.
-
-    Raises:
-        InvalidInput: a depth picture that is the same everywhere.
+        depth: ``[h, w]`` 0..1: a mask, white is near.
     """
     import torch
 
-    low, high = float(depth.min()), float(depth.max())
-    if high - low < 2 / 255:
-        raise InvalidInput(
-            "a depth picture that is the same everywhere", "one that shows near (white) and far"
-        )
-    scaled = (depth - low) / (high - low)
-    values: Tensor = torch.unique(scaled)
-    count = min(count, len(values)) if len(values) <= 2 else count
-    bounds = [number / count for number in range(count)]
-    layers = []
-    for number, bound in enumerate(bounds):
-        alpha = (
-            ((scaled - bound) / _SOFT + 0.5).clamp(0, 1)
-            if number
-            else scaled.new_ones(scaled.shape)
-        )
-        color = data
-        if number + 1 < count:
-            # Filled from what is surely farther; where the nearer layer fades in, both hold the
-            # picture itself, so that a camera at its first view sees just that.
-            edge = bounds[number + 1]
-            surely = (scaled < edge - _SOFT / 2).to(data.dtype)[None]
-            color = torch.where(scaled < edge + _SOFT / 2, data, _filled(data, surely))
-        layers.append(Layer(color, alpha[None], (number + 0.5) / count))
-    return tuple(layers)
+    alpha = ((depth - 0.5) / _SOFT + 0.5).clamp(0, 1)
+    # Filled from what is surely farther; where the near layer fades in, both hold the picture
+    # itself, so that a camera at its first view sees just that.
+    surely = (depth < 0.5 - _SOFT / 2).to(data.dtype)[None]
+    far = torch.where(depth < 0.5 + _SOFT / 2, data, _filled(data, surely))
+    return Layer(far, depth.new_ones(depth.shape)[None], 0.25), Layer(data, alpha[None], 0.75)
 
 
 def _filled(data: Tensor, known: Tensor) -> Tensor:
@@ -120,29 +101,63 @@ def frames_with_depth(
 
     Args:
         data: ``[3, h, w]`` the still.
-        depth: ``[h, w]`` 0..1, white is near.
-        move: of the camera; a layer of middling depth moves just so.
+        depth: ``[h, w]`` 0..1, white is near. A mask (black and white) gives two layers, and what
+            the near one hid is filled from around; anything else is taken for a relief.
+        move: of the camera; things of middling depth move just so.
         frames: how many.
         size_px: width and height of the clip.
-        strength: the nearest layer moves ``1 + strength / 2`` times, the farthest
+        strength: the nearest thing moves ``1 + strength / 2`` times, the farthest
             ``1 - strength / 2`` times as far.
 
     Raises:
         InvalidInput: the camera looks beyond the picture, or the depth says nothing.
     """
-    import torch
-
     if not 0 <= strength <= 2:
-        raise InvalidInput(f"parallax {strength}", "0 to 2; above 2 far layers would run backwards")
+        raise InvalidInput(f"parallax {strength}", "0 to 2; above 2 far things would run backwards")
+    low, high = float(depth.min()), float(depth.max())
+    if high - low < 2 / 255:
+        raise InvalidInput(
+            "a depth picture that is the same everywhere", "one that shows near (white) and far"
+        )
+    scaled = (depth - low) / (high - low)
     views = path(move, frames)
     check_inside(views, (data.shape[2], data.shape[1]), size_px)
-    layers = cut_layers(data, depth)
+    between = float(((scaled > 0.1) & (scaled < 0.9)).float().mean())
+    if between < _MASK:
+        layers = cut_layers(data, scaled)
+        for view in views:
+            yield _composed(layers, view, views[0], size_px, strength)
+        return
+    relief = np.ascontiguousarray(scaled.numpy())
     for view in views:
-        total = data.new_zeros((3, size_px[1], size_px[0]))
-        for layer in layers:
-            at = _of_layer(view, views[0], layer.nearness, strength)
-            stacked = torch.cat([layer.color * layer.alpha, layer.alpha])
-            planes = seen(stacked, at, size_px)
-            color, alpha = planes[:3], planes[3:].clamp(0, 1)
-            total = total * (1 - alpha) + color
-        yield total.clamp(0, 1)
+        of = partial(_of_nearness, view, views[0], strength)
+        yield seen_over(data, relief, of, size_px).clamp(0, 1)
+
+
+def _of_nearness(view: View, first: View, strength: float, nearness: float) -> View:
+    """The view of things so near: what it departs from the first one, more for near ones."""
+    more = 1 + strength * (nearness - 0.5)
+    return View(
+        first.x + (view.x - first.x) * more,
+        first.y + (view.y - first.y) * more,
+        first.zoom * (view.zoom / first.zoom) ** more,
+        view.roll_deg,
+    )
+
+
+def _composed(
+    layers: Sequence[Layer],
+    view: View,
+    first: View,
+    size_px: tuple[int, int],
+    strength: float,
+) -> Tensor:
+    """Near layers over far ones."""
+    import torch
+
+    total = layers[0].color.new_zeros((3, size_px[1], size_px[0]))
+    for layer in layers:
+        at = _of_nearness(view, first, strength, layer.nearness)
+        planes = seen(torch.cat([layer.color * layer.alpha, layer.alpha]), at, size_px)
+        total = total * (1 - planes[3:].clamp(0, 1)) + planes[:3]
+    return total.clamp(0, 1)
