@@ -30,11 +30,12 @@ _FLDR = "fLDRnet_X4K1000FPS_exp1_best_PSNR.pt"
 
 def methods(assets: Path, models: list[str]) -> dict[str, Method]:
     """By name, in the order of the table; ``models`` names networks of the user's store."""
-    flow = FlowInterpolator()
+    flow, quick = FlowInterpolator(), FlowInterpolator(quick=True)
     found: dict[str, Method] = {
         "blending": lambda a, b: _picture((_tensor(a) + _tensor(b)) / 2),
         "DIS alone": lambda a, b: _picture(_half_flows(_tensor(a), _tensor(b))),
         "minterpolate": minterpolated,
+        "flow, fast": lambda a, b: _picture(quick.between(_tensor(a), _tensor(b), [0.5])[0]),
         "flow": lambda a, b: _picture(flow.between(_tensor(a), _tensor(b), [0.5])[0]),
     }
     with tempfile.TemporaryDirectory() as folder:

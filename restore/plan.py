@@ -216,9 +216,15 @@ def build_pipeline(job: Job) -> tuple[AnyStage | VariedStage, ...]:
     """The stages of the recipe, and a resize at the end where they miss the wanted scale."""
     recipe = job.recipe
     picture = None if job.source == "-" else partial(_picture, job)
-    backend = choose_backend(job.settings.backend, choose_device(job.settings.device).type)
+    device = choose_device(job.settings.device)
     context = replace(
-        job.context, job=job.settings.job, shared={}, picture=picture, backend=backend
+        job.context,
+        job=job.settings.job,
+        shared={},
+        picture=picture,
+        device=str(device),
+        precision=job.settings.precision,
+        backend=choose_backend(job.settings.backend, device.type),
     )
     stages = [
         _built(

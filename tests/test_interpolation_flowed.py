@@ -45,18 +45,20 @@ def shifted(cloth_: np.ndarray, across: float, height: int = 64, width: int = 96
     return torch.from_numpy(out).permute(2, 0, 1).clamp(0, 1)
 
 
-def test_middlebury_beats_blending_and_plain_flow_on_every_pair(assets):
+# The goal was 36 on every pair better than both, and 37 for a way that is quick.
+@pytest.mark.parametrize(("quick", "least_db"), [(False, 38.3), (True, 37.8)])
+def test_middlebury_beats_blending_and_plain_flow_on_every_pair(assets, quick, least_db):
     found = []
     for name in TRIPLETS:
         first, truth, second = (
             picture(assets / "media" / "vfi" / name / f"frame{part}.png")
             for part in ("10", "10i11", "11")
         )
-        made = psnr(FlowInterpolator().between(first, second, [0.5])[0], truth)
+        made = psnr(FlowInterpolator(quick).between(first, second, [0.5])[0], truth)
         assert made > psnr(half_flows(first, second), truth), name
         assert made > psnr((first + second) / 2, truth), name
         found.append(made)
-    assert np.mean(found) >= 38.0  # 38.7 was measured; the goal was 36
+    assert np.mean(found) >= least_db  # 38.63 and 38.12 were measured
 
 
 @pytest.mark.parametrize("time", [0.25, 0.5, 0.8])

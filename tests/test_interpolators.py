@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from restore.errors import InvalidInput, UnsafeWeights, UnsupportedModel
+from restore.errors import DeviceError, InvalidInput, UnsafeWeights, UnsupportedModel
 from restore.models.interpolators import in_format, load_interpolator
 from restore.models.nets.fldr import FLdrNet
 from restore.models.nets.flow_refiner import FlowRefiner, RefinerShape
 from restore.models.store import ModelStore
+from restore.stages import StageContext, build_stage
 from tests.rife_reference import random_state, read_forms
 
 KINDS = ("rife-4.0", "rife-4.12.lite", "rife-4.25", "fldr", "refiner")
@@ -261,3 +262,29 @@ def test_fldr_on_all_shared_triplets(published, assets):
     assert len(reached) == 6
     assert np.mean(reached) >= 35.4
     assert all(got > blend for got, blend in zip(reached, blended, strict=True))
+
+
+# --- in the stage ---------------------------------------------------------------------------------
+
+
+def stage_with(files, **context):
+    wanted = {"fps": "2x", "model": str(files / "rife-4.12.lite.safetensors")}
+    return build_stage("interpolate", wanted, StageContext(**context))
+
+
+def test_the_stage_runs_its_network_where_and_as_the_job_does(files) -> None:
+    path = files / "rife-4.12.lite.safetensors"
+    for precision in ("exact", "fast"):
+        stage = stage_with(files, precision=precision)
+        assert stage.facts()["format"] == load_interpolator(path, precision=precision).dtype
+        assert stage.model.device == "cpu"
+    with pytest.raises(DeviceError):
+        stage_with(files, device="cuda:99")
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_it_makes_the_same_frames(files) -> None:
+    pair = [torch.rand(3, 96, 160, generator=torch.Generator().manual_seed(n)) for n in (0, 1)]
+    made = [stage_with(files, device=name)._between(*pair, [0.5])[0] for name in ("cpu", "cuda")]
+    assert made[1].device.type == "cpu"
+    assert (made[0] - made[1]).abs().max() < 1e-3

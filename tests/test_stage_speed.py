@@ -174,8 +174,8 @@ def test_what_cannot_be_met_is_refused():
         check_settings("speed", {})
     with pytest.raises(InvalidInput, match="needs fps"):
         check_settings("speed", {"film_fps": 18, "how": "repeats"})
-    with pytest.raises(InvalidInput, match="stage interpolate"):
-        check_settings("speed", {"film_fps": 18, "fps": 60, "how": "interpolate"})
+    with pytest.raises(InvalidInput, match="needs fps"):
+        check_settings("speed", {"film_fps": 18, "how": "interpolate"})
     with pytest.raises(InvalidInput, match="not below the film's"):
         speed(PAL, film_fps=24, fps=18, how="repeats")
 
@@ -348,3 +348,52 @@ def test_chapters_and_timecode_go_with_the_speed(tmp_path):
 )
 def test_timecode_keeps_its_time_of_day(text, rate, other, wanted):
     assert str(Timecode.parse(text, rate).at(other)) == wanted
+
+
+def moving(count, rate=PAL):
+    """A soft bright bar that goes 2 px a frame over a dark ground."""
+    x = torch.arange(160, dtype=torch.float32)
+    for n in range(count):
+        bar = torch.exp(-((x - 20 - 2 * n) ** 2) / 50)
+        yield Frame(
+            (0.1 + 0.8 * bar).expand(3, 96, 160).contiguous(), n, 1 / rate, RGB, n, duration=1
+        )
+
+
+@pytest.mark.parametrize(("film_fps", "fps"), [("18", "36"), ("16", "24"), ("18", "25")])
+def test_frames_between_are_made_on_request_and_flagged(film_fps, fps):
+    film_rate, rate = Fraction(film_fps), Fraction(fps)
+    stage, clock = speed(PAL, count=30, film_fps=film_fps, fps=fps, how="interpolate")
+    assert (clock.frame_rate, clock.is_vfr, clock.tempo) == (rate, False, film_rate / PAL)
+    source = list(moving(30))
+    got = list(stage.stream(iter(source)))
+    times = [f.pts * f.time_base for f in got]
+    assert times[0] == 0
+    assert {b - a for a, b in pairwise(times)} == {1 / rate}
+    assert abs(len(got) / rate - 30 / film_rate) <= 1 / rate
+    for n, frame in enumerate(got):
+        place = n / rate * film_rate
+        if place.denominator == 1 and place < 30:
+            assert not frame.synthetic
+            assert torch.equal(frame.data, source[int(place)].data)
+        elif place < 29:
+            assert frame.synthetic
+            levels = frame.data[0, 48] - 0.1
+            middle = float((levels * torch.arange(160.0)).sum() / levels.sum())
+            assert abs(middle - 20 - 2 * float(place)) < 0.3
+    made = sum(f.synthetic for f in got)
+    assert stage.facts()["made up"] == f"{made} of {len(got)} frames"
+    assert stage.facts()["film frames"] == "30"
+
+
+def test_interpolated_film_keeps_its_sound_in_step(tmp_path):
+    source = clip_with_sound(tmp_path / "in.mkv")
+    out = tmp_path / "out.mov"
+    report = job(source, out, Step("speed", {"film_fps": 18, "fps": 24, "how": "interpolate"}))
+    pictures, sound, rate = played(out)
+    due = [(12000 + n * 24000) * 25 / 18 for n in range(4)]
+    heard = clicks(sound[: len(sound) - 200])[:4]
+    assert all(abs(a - b) <= 1 for a, b in zip(heard, due, strict=True))
+    assert all(abs(t - Fraction(n, 24)) < Fraction(1, 10**6) for n, t in enumerate(pictures))
+    assert abs(len(sound) / rate - len(pictures) / 24) < 0.05
+    assert "made up" in report.run.stages[-1].facts

@@ -22,9 +22,13 @@ from restore.interpolation.movers import movers
 from restore.interpolation.planes import (
     Flags,
     Plane,
+    apart,
     averaged,
     fetched,
+    fetched_by,
     grey8,
+    mean_of_channels,
+    moved,
     planar,
     shrunk,
     tensor,
@@ -52,11 +56,19 @@ _ONE_SIDED: Final = 0.7
 
 
 class FlowInterpolator:
-    """Makes frames between two frames by motion; computed on the CPU, the same on every device."""
+    """Makes frames between two frames by motion; computed on the CPU, the same on every device.
+
+    Args:
+        quick: leave out flows from beside, search less between the two warped frames, and fetch by
+            a cubic: about two thirds of the time (docs/interpolation.md has both figures).
+    """
 
     name = "flow"
     #: What a network of its cost would take for each pixel of a new frame.
     flops_per_px = 0.041e6
+
+    def __init__(self, quick: bool = False) -> None:
+        self.quick = quick
 
     def between(self, first: Tensor, second: Tensor, times: Sequence[float]) -> Tensor:
         """Frames at given times.
@@ -81,14 +93,15 @@ class FlowInterpolator:
             raise InvalidInput(f"times {list(times)}", "times between 0 and 1, both not included")
         if first.shape[0] == 1:  # OpenCV drops a single channel
             return self.between(first.expand(3, -1, -1), second.expand(3, -1, -1), times)[:, :1]
-        pair = _Pair(planar(first), planar(second))
+        pair = _Pair(planar(first), planar(second), self.quick)
         return torch.stack([tensor(pair.at(time), first) for time in times])
 
 
 class _Pair:
     """Two frames and the motion between them, ``[h, w, C]`` each."""
 
-    def __init__(self, first: Plane, second: Plane) -> None:
+    def __init__(self, first: Plane, second: Plane, quick: bool) -> None:
+        self._quick = quick
         self._full = first, second
         self._factor = max(1, round(first.shape[0] / _ROWS))
         self._first, self._second = shrunk(first, self._factor), shrunk(second, self._factor)
@@ -138,7 +151,7 @@ class _Pair:
     def _standing(self) -> Flags:
         """Titles and the like: what stands while most of what is around it moves."""
         flow = self._grown(self._forward) * np.float32(self._half)
-        speed = np.sqrt(np.square(flow).sum(2))
+        speed = np.sqrt(_squared(flow))
         around = averaged((speed > _MOVING_PX).astype(np.float32), speed.shape[0] // 3)
         if float(around.max()) < _MOSTLY:
             return np.zeros(speed.shape, bool)
@@ -169,11 +182,10 @@ class _Pair:
                 for plane in (front, *planes)
             )
         jobs = zip(self._full, parts, strict=True)
+        kernel = cv2.INTER_CUBIC if self._quick else cv2.INTER_LANCZOS4
         with ThreadPoolExecutor(2) as pool:
-            first, second = pool.map(
-                lambda job: fetched(job[0], flow, job[1], cv2.INTER_LANCZOS4), jobs
-            )
-        gap = averaged(np.abs(first - second).mean(2), _BOX_PX)
+            first, second = pool.map(lambda job: fetched(job[0], flow, job[1], kernel), jobs)
+        gap = averaged(mean_of_channels(_apart_by(first, second)), _BOX_PX)
         low, high = _DISAGREE
         doubt = np.clip((gap - low) / (high - low), 0, 1) * _ONE_SIDED
         # What one frame alone shows comes from it; what is behind something, from the other.
@@ -203,7 +215,7 @@ class _Pair:
         flow = self._grown(filled(mixed, trust)) * np.float32(self._half)
         ahead = self._grown(filled(mixed, front.astype(np.float32))) * np.float32(self._half)
         # The piece that was matched is a little larger than the thing.
-        alike = averaged(self._difference(ahead, time), 3) < _ALIKE
+        alike = averaged(self._difference(apart(ahead), time), 3) < _ALIKE
         moving = (self._grown(front.astype(np.float32)) > 0.5) & alike
         flow[moving] = ahead[moving]
         flow[self._still] = 0
@@ -214,38 +226,40 @@ class _Pair:
         sure = moving | edge | near
         # The edges of a title fit the picture's flow by chance.
         about = cv2.dilate(self._still.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
-        flow = self._chosen(flow, time, sure | about)
+        if not self._quick:
+            flow = self._chosen(flow, time, sure | about)
         warped = [
             grey8(fetched(p, flow, part, cv2.INTER_CUBIC), *self._range)
             for p, part in zip((self._first, self._second), (-time, 1 - time), strict=True)
         ]
-        rest = flow8(warped[0], warped[1], Effort.MEDIUM)
+        rest = flow8(warped[0], warped[1], Effort.FAST if self._quick else Effort.MEDIUM)
         rest[(sure & ~moving) | self._still] = 0
         wide = cv2.dilate(moving.astype(np.float32), np.ones((3, 3), np.uint8))
         return np.asarray(flow + rest, np.float32), np.asarray(wide, np.float32)
 
     def _chosen(self, flow: Plane, time: float, sure: Flags) -> Plane:
         """Flows from near where the frames agree better with them: edges of things."""
-        size = flow.shape[1], flow.shape[0]
-        least = self._gap(flow, time) - _GAIN
+        best = apart(flow)
+        least = self._gap(best, time) - _GAIN
+        open_ = ~sure
         for step in _NEAR:
-            base = flow.copy()
+            base = best[0].copy(), best[1].copy()
             for across, down in ((step, 0), (-step, 0), (0, step), (0, -step)):
-                move = np.array([[1, 0, across], [0, 1, down]], np.float32)
-                near = cv2.warpAffine(base, move, size, borderMode=cv2.BORDER_REPLICATE)
-                gap = self._gap(np.asarray(near, np.float32), time)
-                better = ((gap < least) & ~sure).astype(np.uint8)
-                cv2.copyTo(near, better, flow)
+                near = moved(base[0], across, down), moved(base[1], across, down)
+                gap = self._gap(near, time)
+                better = ((gap < least) & open_).astype(np.uint8)
+                for plane, other in zip(best, near, strict=True):
+                    cv2.copyTo(other, better, plane)
                 # The next one has to be better by as much again.
                 cv2.copyTo(gap - _GAIN, better, least)
-        return flow
+        return np.asarray(cv2.merge(best), np.float32)
 
-    def _gap(self, flow: Plane, time: float) -> Plane:
+    def _gap(self, flow: tuple[Plane, Plane], time: float) -> Plane:
         return averaged(self._difference(flow, time), _BOX_PX)
 
-    def _difference(self, flow: Plane, time: float) -> Plane:
-        one = fetched(self._grey[0], flow, -time, cv2.INTER_LINEAR)
-        other = fetched(self._grey[1], flow, 1 - time, cv2.INTER_LINEAR)
+    def _difference(self, flow: tuple[Plane, Plane], time: float) -> Plane:
+        one = fetched_by(self._grey[0], flow, -time, cv2.INTER_LINEAR)
+        other = fetched_by(self._grey[1], flow, 1 - time, cv2.INTER_LINEAR)
         return cv2.absdiff(one, other).astype(np.float32)
 
     def _grown(self, plane: Plane) -> Plane:
@@ -272,18 +286,28 @@ def _outside(flow: Plane, part: float) -> Plane:
     return np.asarray(beyond, np.float32)
 
 
+def _apart_by(one: Plane, other: Plane) -> Plane:
+    return np.asarray(cv2.absdiff(one, other), np.float32)
+
+
+def _squared(flow: Plane) -> Plane:
+    """Squared lengths."""
+    x, y = apart(flow)
+    return x * x + y * y
+
+
 def _hidden(forward: Plane, backward: Plane, factor: int) -> Plane:
     """0..1: pixels whose flow there and back does not return, in px of the searched frame."""
     share, slack = _CONSISTENT
     back = fetched(backward, forward, 1.0, cv2.INTER_LINEAR)
-    gap = np.square(forward + back).sum(2)
-    size = np.square(forward).sum(2) + np.square(back).sum(2)
+    gap = _squared(forward + back)
+    size = _squared(forward) + _squared(back)
     lost = np.clip(gap / (share * size + slack / factor**2) - 0.5, 0, 1)
     return np.asarray(lost, np.float32)
 
 
 def _importance(one: Plane, other: Plane, flow: Plane, hidden: Plane, moving: Flags) -> Plane:
     """What a pixel's flow weighs, by brightness constancy as in the paper on softmax splatting."""
-    gap = np.abs(one - fetched(other, flow, 1.0, cv2.INTER_LINEAR)).mean(2)
+    gap = mean_of_channels(_apart_by(one, fetched(other, flow, 1.0, cv2.INTER_LINEAR)))
     weight = np.exp(-_STRICT * np.minimum(gap, 0.5)) * (1 - 0.99 * hidden)
     return np.asarray(np.where(moving, np.float32(_LIFT), weight), np.float32)

@@ -75,8 +75,11 @@ def movers(first: Plane, second: Plane, forward: Plane, backward: Plane) -> list
 
 
 def _left_over(one: Plane, other: Plane, flow: Plane) -> Plane:
-    gap = np.abs(one - fetched(other, flow, 1.0, cv2.INTER_LINEAR))
-    return np.asarray(gap.reshape(*one.shape[:2], -1).max(2), np.float32)
+    gap = cv2.absdiff(one, fetched(other, flow, 1.0, cv2.INTER_LINEAR))
+    most, *others = cv2.split(gap)
+    for plane in others:
+        most = cv2.max(most, plane)
+    return np.asarray(most, np.float32)
 
 
 def _finds(one: Plane, other: Plane, left: Plane, right: Plane) -> list[_Find]:

@@ -11,7 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Flags", "Plane", "averaged", "fetched", "grey8", "planar", "shrunk", "tensor"]
+__all__ = [
+    "Flags",
+    "Plane",
+    "apart",
+    "averaged",
+    "fetched",
+    "fetched_by",
+    "grey8",
+    "mean_of_channels",
+    "moved",
+    "planar",
+    "shrunk",
+    "tensor",
+]
 
 Plane = NDArray[np.float32]
 """``[h, w]`` or ``[h, w, C]`` float32."""
@@ -48,10 +61,40 @@ def fetched(picture: NDArray[Any], flow: Plane, part: float, kernel: int) -> NDA
         part: factor on the flow.
         kernel: of OpenCV's, such as ``cv2.INTER_LANCZOS4``.
     """
-    columns, rows = _grid(*flow.shape[:2])
+    return fetched_by(picture, apart(flow), part, kernel)
+
+
+def apart(flow: Plane) -> tuple[Plane, Plane]:
+    """A flow's two planes, for one that is followed several times."""
     x, y = cv2.split(flow)
-    places = cv2.scaleAdd(x, part, columns), cv2.scaleAdd(y, part, rows)
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)
+
+
+def fetched_by(
+    picture: NDArray[Any], flow: tuple[Plane, Plane], part: float, kernel: int
+) -> NDArray[Any]:
+    """As :func:`fetched`, by a flow's two planes."""
+    columns, rows = _grid(*flow[0].shape)
+    places = cv2.scaleAdd(flow[0], part, columns), cv2.scaleAdd(flow[1], part, rows)
     return np.asarray(cv2.remap(picture, *places, kernel, borderMode=cv2.BORDER_REPLICATE))
+
+
+def moved(plane: Plane, across: int, down: int) -> Plane:
+    """Shifted by whole pixels, its border repeated: ``out(x, y) = plane(x - across, y - down)``."""
+    height, width = plane.shape[:2]
+    left, right, top, below = max(across, 0), max(-across, 0), max(down, 0), max(-down, 0)
+    wide = cv2.copyMakeBorder(plane, top, below, left, right, cv2.BORDER_REPLICATE)
+    return np.asarray(wide[below : below + height, right : right + width], np.float32)
+
+
+def mean_of_channels(picture: Plane) -> Plane:
+    """``[h, w, C]`` to ``[h, w]``; numpy's own mean along a short axis takes ten times as long."""
+    first, *others = cv2.split(picture)
+    total = np.asarray(first, np.float32).copy()
+    for plane in others:
+        total += plane
+    total /= np.float32(picture.shape[2])
+    return total
 
 
 def averaged(plane: Plane, side_px: int) -> Plane:

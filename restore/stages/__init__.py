@@ -51,6 +51,9 @@ class StageContext:
         job: the job's name, for seeds of stages that work on the stream and get none.
         shared: what a stage finds out and a later stage of the same job goes by, by name; new for
             every job.
+        device: where networks of stages that work on the stream compute; others are placed by the
+            engine.
+        precision: ``exact`` or ``fast``, for the same.
         backend: what computes networks, as :func:`restore.backend.choose_backend` gave it.
         picture: reads one frame of the source by its number, before any stage; None where the
             source can be read once only.
@@ -61,6 +64,8 @@ class StageContext:
     job: str = ""
     shared: dict[str, object] = field(default_factory=dict)
     look: str = "faithful"
+    device: str = "cpu"
+    precision: str = "exact"
     backend: str = "torch"
     picture: Callable[[int], Frame] | None = None
 

@@ -67,10 +67,11 @@ class Interpolate:
 
         ``fps``: a rate (``25``, ``29.97``, ``60000/1001``), or ``2x``; the clip's own where None.
         ``slowmo``: seconds of the result for each second of the source. ``model``: ``flow``, which
-        needs no weights, or a network's name. ``place``: before or after the upscaling, ``auto`` by
-        cost. ``grain``: ``auto`` makes new frames of frames without grain and gives them grain of
-        their own; ``keep`` takes frames as they are. ``repeats``: ``missing`` or ``keep``.
-        ``at_cuts``: ``move on`` or ``hold``.
+        needs no weights, or a network's name. ``effort``: of ``flow``: ``best``, or ``fast`` for
+        two thirds of the time. ``place``: before or after the upscaling, ``auto`` by cost.
+        ``grain``: ``auto`` makes new frames of frames without grain and gives them grain of their
+        own; ``keep`` takes frames as they are. ``repeats``: ``missing`` or ``keep``. ``at_cuts``:
+        ``move on`` or ``hold``.
         """
 
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +79,7 @@ class Interpolate:
         fps: str | None = None
         slowmo: str = "1"
         model: str = "flow"
+        effort: Literal["best", "fast"] = "best"
         place: Literal["auto", "before", "after"] = "auto"
         grain: Literal["auto", "keep"] = "auto"
         repeats: Literal["missing", "keep"] = "missing"
@@ -115,10 +117,17 @@ class Interpolate:
         if settings.model == "flow":
             from restore.interpolation.flowed import FlowInterpolator
 
-            return cls(settings, FlowInterpolator(), context.job)
+            quick = settings.effort == "fast"
+            return cls(settings, FlowInterpolator(quick), context.job)
         from restore.models.interpolators import load_interpolator
 
-        return cls(settings, load_interpolator(settings.model, store=context.store), context.job)
+        network = load_interpolator(
+            settings.model,
+            store=context.store,
+            device=context.device,
+            precision="fast" if context.precision == "fast" else "exact",
+        )
+        return cls(settings, network, context.job)
 
     @property
     def mflop_per_px(self) -> float:
@@ -138,6 +147,8 @@ class Interpolate:
     def facts(self) -> Mapping[str, str]:
         """What was asked for; after the run, which frames are made up."""
         facts = {"model": self.model.name, "place": self.settings.place}
+        if self.settings.model == "flow" and self.settings.effort != "best":
+            facts["effort"] = self.settings.effort
         if self._rate is not None:
             facts["rate"] = f"{format_rate(self._rate)} fps"
         if self.target.slow != 1:
@@ -145,6 +156,8 @@ class Interpolate:
         part = getattr(self.model, "part", None)
         if part is not None:
             facts |= {"sha256": part.sha256, "licence": part.licence}
+            # Warps and positions are float32 whatever the convolutions run in.
+            facts["format"] = str(getattr(self.model, "dtype", "float32"))
         if self._given:
             facts["made up"] = f"{len(self._made)} of {self._given} frames"
             facts |= {name: f"{count} frames" for name, count in self._ways.items()}
@@ -294,10 +307,11 @@ class Interpolate:
         shares = [share for share, _ in wanted]
         grain = knots.grain() if self.settings.grain == "auto" else None
         if grain is None:
-            return list(self.model.between(first, second, shares))
+            return self._between(first, second, shares)
         from restore.grain.fresh import liveliness
 
-        made = self.model.between(knots.bare(knots.here, grain), knots.bare(partner, grain), shares)
+        bare = knots.bare(knots.here, grain), knots.bare(partner, grain)
+        made = self._between(*bare, shares)
         ends = liveliness(first), liveliness(second)
         self._count("with grain of their own", len(shares))
         return [
@@ -308,6 +322,12 @@ class Interpolate:
             )
             for picture, (share, number) in zip(made, wanted, strict=True)
         ]
+
+    def _between(self, first: Tensor, second: Tensor, shares: list[float]) -> list[Tensor]:
+        """By the model, on its device; what comes back is where the frames are."""
+        where = getattr(self.model, "device", first.device)
+        made = self.model.between(first.to(where), second.to(where), shares)
+        return list(made.to(first.device))
 
     def _count(self, way: str, frames: int = 1) -> None:
         self._ways[way] = self._ways.get(way, 0) + frames

@@ -14,6 +14,7 @@ from restore.engine.stage import Memory, StreamSpec
 from restore.errors import InvalidInput
 from restore.frames import Frame
 from restore.stages import StageContext
+from restore.stages.interpolate import Interpolate
 from restore.time import Clock, format_rate, parse_rate
 
 __all__ = ["Speed"]
@@ -40,8 +41,10 @@ class Speed:
     the scan plays them. Without it they keep their own times and only ``fps`` is brought about.
     ``how = "timestamps"`` writes each film frame once, at its exact time, or at the tick of ``fps``
     nearest to it; ``how = "repeats"`` shows each on as many ticks of ``fps`` as fall to it, as
-    evenly as whole numbers allow (J. Bresenham's rule). Every time is reckoned from the number of
-    the frame, so nothing adds up: the length is exact to half a tick whatever the length.
+    evenly as whole numbers allow (J. Bresenham's rule); ``how = "interpolate"`` makes the frames
+    that ``fps`` asks for between the film's, as the stage ``interpolate`` does. Every time is
+    reckoned from the number of the frame, so nothing adds up: the length is exact to half a tick
+    whatever the length.
     """
 
     class Settings(BaseModel):
@@ -65,26 +68,28 @@ class Speed:
                 raise ValueError(
                     "film_fps (what the frames are) or fps (of the delivery) is needed"
                 )
-            if self.how == "repeats" and self.fps is None:
-                raise ValueError('how = "repeats" needs fps, the rate of the delivery')
-            if self.how == "interpolate":
-                raise ValueError(
-                    'how = "interpolate" is a stage of its own: put stage interpolate behind '
-                    'speed with how = "timestamps"'
-                )
+            if self.how != "timestamps" and self.fps is None:
+                raise ValueError(f'how = "{self.how}" needs fps, the rate of the delivery')
             return self
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, between: Interpolate | None = None) -> None:
         self._settings = settings
+        self._between = between
+        # Where frames are made between the film's, these keep their own exact times first.
+        self._fps = None if between is not None else settings.fps
         self._clock: Clock | None = None
         self._taken = self._given = self._unseen = 0
         # The time that a frame lasts is known when the next one comes.
-        self.spec = StreamSpec("speed", delay=1, rate=None, memory=Memory.CLIP)
+        delay = 1 + (0 if between is None else between.spec.delay)
+        self.spec = StreamSpec("speed", delay=delay, rate=None, memory=Memory.CLIP)
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
         """Make the stage."""
-        return cls(settings)
+        if settings.how != "interpolate" or settings.fps is None:
+            return cls(settings)
+        wanted = Interpolate.Settings(fps=format_rate(settings.fps))
+        return cls(settings, Interpolate.build(wanted, context))
 
     def retime(self, clock: Clock) -> Clock:
         """The delivery's clock.
@@ -93,7 +98,12 @@ class Speed:
             InvalidInput: the frames cannot be counted at a film rate, or more film frames than
                 ticks would come.
         """
-        film, fps = self._settings.film_fps, self._settings.fps
+        timed = self._retimed(clock)
+        return timed if self._between is None else self._between.retime(timed)
+
+    def _retimed(self, clock: Clock) -> Clock:
+        """The film's clock, before frames are made between its own."""
+        film, fps = self._settings.film_fps, self._fps
         rate = clock.frame_rate
         if film is not None and (rate is None or clock.is_vfr):
             raise InvalidInput(
@@ -161,13 +171,24 @@ class Speed:
         if self._taken:
             facts["film frames"] = str(self._taken)
             facts["repeats"] = str(self._given - self._taken + self._unseen)
+        if self._taken and self._between is None:
             facts["synthetic"] = "0"
         if self._unseen:
             facts["not shown"] = f"{self._unseen} frames closer together than the delivery's ticks"
+        if self._between is not None:
+            facts |= {name: text for name, text in self._between.facts().items() if name != "place"}
         return facts
+
+    def sidecars(self) -> Mapping[str, str]:
+        """The numbers of all made-up frames, where the report has no room for them."""
+        return {} if self._between is None else self._between.sidecars()
 
     def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Film frames at their times, each as soon as the next one is known."""
+        timed = self._at_their_times(frames)
+        return timed if self._between is None else self._between.stream(timed)
+
+    def _at_their_times(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         counter: _Counter | None = None
         held: tuple[Frame, Fraction] | None = None
         for frame in frames:
@@ -184,7 +205,7 @@ class Speed:
         self, counter: _Counter, frame: Frame, start_s: Fraction, stop_s: Fraction
     ) -> Iterator[Frame]:
         """A frame from ``start_s`` to ``stop_s`` after the first frame's time."""
-        fps = self._settings.fps
+        fps = self._fps
         if fps is None:
             self._given += 1
             yield _timed(frame, counter.origin_s + start_s, stop_s - start_s)
