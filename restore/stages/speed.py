@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from math import floor, lcm
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Protocol, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from restore.engine.stage import Memory, StreamSpec
+from restore.engine.stage import Memory, RetimingStage, StreamSpec
 from restore.errors import InvalidInput
 from restore.frames import Frame
-from restore.stages import StageContext
-from restore.stages.interpolate import Interpolate
+from restore.stages import StageContext, build_stage
 from restore.time import Clock, format_rate, parse_rate
 
 __all__ = ["Speed"]
@@ -32,6 +31,13 @@ def _rate(value: Any) -> Any:  # noqa: ANN401 - whatever a recipe holds
 
 
 _Rate = Annotated[Fraction, BeforeValidator(_rate), Field(gt=0, le=240)]
+
+
+class _Between(RetimingStage, Protocol):
+    """What makes the frames between, as the stage ``interpolate`` does."""
+
+    def sidecars(self) -> Mapping[str, str]:
+        """The numbers of all made-up frames."""
 
 
 class Speed:
@@ -72,7 +78,7 @@ class Speed:
                 raise ValueError(f'how = "{self.how}" needs fps, the rate of the delivery')
             return self
 
-    def __init__(self, settings: Settings, between: Interpolate | None = None) -> None:
+    def __init__(self, settings: Settings, between: _Between | None = None) -> None:
         self._settings = settings
         self._between = between
         # Where frames are made between the film's, these keep their own exact times first.
@@ -88,8 +94,8 @@ class Speed:
         """Make the stage."""
         if settings.how != "interpolate" or settings.fps is None:
             return cls(settings)
-        wanted = Interpolate.Settings(fps=format_rate(settings.fps))
-        return cls(settings, Interpolate.build(wanted, context))
+        between = build_stage("interpolate", {"fps": format_rate(settings.fps)}, context)
+        return cls(settings, cast("_Between", between))
 
     def retime(self, clock: Clock) -> Clock:
         """The delivery's clock.
