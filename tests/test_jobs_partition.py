@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from restore.engine.stage import Memory
 from restore.errors import InvalidInput
-from restore.jobs.partition import partition
+from restore.jobs.partition import Reach, partition
 from restore.time import FrameRange
 
 RANGES = st.tuples(st.integers(0, 50), st.one_of(st.none(), st.integers(51, 500))).map(
@@ -27,7 +27,7 @@ RANGES = st.tuples(st.integers(0, 50), st.one_of(st.none(), st.integers(51, 500)
     st.integers(1, 100),
 )
 def test_cores_are_the_job_once_each_in_order(wanted, total, memory, cuts, halo, size):
-    chunks = partition(wanted, total, memory, cuts=cuts, halo=halo, chunk_frames=size)
+    chunks = partition(wanted, total, memory, cuts=cuts, reach=Reach((halo,)), chunk_frames=size)
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
     assert chunks[0].core.start == wanted.start
     assert chunks[-1].core.stop == wanted.stop
@@ -47,7 +47,9 @@ def test_cores_are_the_job_once_each_in_order(wanted, total, memory, cuts, halo,
 
 
 def test_a_clip_of_unknown_length_is_one_chunk():
-    chunks = partition(FrameRange(), None, Memory.FRAMES, cuts=(), halo=2, chunk_frames=10)
+    chunks = partition(
+        FrameRange(), None, Memory.FRAMES, cuts=(), reach=Reach((2,)), chunk_frames=10
+    )
     assert [(chunk.core, chunk.needs) for chunk in chunks] == [(FrameRange(), FrameRange())]
 
 
@@ -56,4 +58,4 @@ def test_a_clip_of_unknown_length_is_one_chunk():
 )
 def test_nothing_to_cut_is_refused(wanted, total, size):
     with pytest.raises(InvalidInput):
-        partition(wanted, total, Memory.FRAMES, cuts=(), halo=0, chunk_frames=size)
+        partition(wanted, total, Memory.FRAMES, cuts=(), reach=Reach(), chunk_frames=size)

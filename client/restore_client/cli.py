@@ -13,6 +13,8 @@ from restore_client.v1 import job_pb2
 
 __all__ = ["main"]
 
+_TEXTS = ("scale", "model", "quality", "look", "fps", "slowmo", "backend", "precision", "codec")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="restore-client", description=__doc__)
@@ -25,9 +27,10 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("source", type=Path)
     submit.add_argument("destination", type=Path)
     submit.add_argument("--preset", default="default")
-    for name in ("scale", "model", "quality", "codec"):
+    for name in _TEXTS:
         submit.add_argument(f"--{name}")
     submit.add_argument("--crf", type=int)
+    submit.add_argument("--invent", type=float, help="0 to 1: how far detail may be made up")
     commands.add_parser("list", help="all jobs")
     for name in ("watch", "pause", "resume", "cancel", "delete"):
         commands.add_parser(name, help=f"{name} a job").add_argument("job")
@@ -56,7 +59,7 @@ def _submit(client: Client, given: argparse.Namespace) -> int:
     )
     options = {
         key: getattr(given, key)
-        for key in ("scale", "model", "quality", "codec", "crf")
+        for key in (*_TEXTS, "crf", "invent")
         if getattr(given, key) is not None
     }
     container = given.destination.suffix.lower()

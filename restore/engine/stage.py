@@ -156,6 +156,7 @@ class StreamSpec:
         undoes_fields: what comes out are whole pictures, whatever the clip declared.
         memory: see :class:`Memory`.
         trace: see :class:`restore.engine.trace.Trace`.
+        by_times: what it does follows from the frames' times alone, whatever they show.
     """
 
     name: str
@@ -165,6 +166,7 @@ class StreamSpec:
     undoes_fields: bool = False
     memory: Memory = Memory.CLIP
     trace: Trace = Trace.NONE
+    by_times: bool = False
 
     def __post_init__(self) -> None:
         if self.delay < 0 or (self.rate is not None and self.rate <= 0):

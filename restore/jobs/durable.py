@@ -18,11 +18,13 @@ from restore.backend import choose_backend
 from restore.engine.device import choose_device, memory_budget_bytes
 from restore.engine.pixels import to_frame
 from restore.engine.run import process
+from restore.engine.settings import CancelToken
 from restore.engine.stage import Memory
 from restore.engine.varied import base_of
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo
-from restore.jobs.partition import Chunk, halo_frames, memory_of, partition
+from restore.jobs.partition import Chunk, memory_of, partition, reach_of
+from restore.jobs.timings import Timings, find_timings, listed_pipeline
 from restore.media.layout import choose_color, choose_format
 from restore.media.probe import probe
 from restore.media.profiles import is_printf_pattern
@@ -76,6 +78,13 @@ class DurablePlan:
         pinned: Mapping[str, Any] = self.body["settings"]
         return pinned
 
+    @property
+    def timings(self) -> dict[str, Timings]:
+        """Lists that stand for stages, by the stages' labels."""
+        return {
+            label: Timings.unpacked(data) for label, data in self.body.get("timings", {}).items()
+        }
+
     @staticmethod
     def from_json(text: str) -> DurablePlan:
         """The plan that was written by :meth:`canonical`.
@@ -120,22 +129,29 @@ def source_sha256(source: str) -> str:
 
 
 def make_durable(
-    job: Job, *, chunk_frames: int = CHUNK_FRAMES, threads: int | None = None
+    job: Job,
+    *,
+    chunk_frames: int = CHUNK_FRAMES,
+    threads: int | None = None,
+    cancel: CancelToken | None = None,
 ) -> tuple[DurablePlan, Job, JobPlan]:
     """Plan a job so that any process can do any part of it, any number of times.
 
-    Where the recipe looks for shots, they are looked for now, so that chunks can be cut by them.
+    Where the recipe looks for shots, or for which frames are the film's, they are looked for now,
+    so that chunks can be cut.
 
     Args:
         job: what is asked for.
         chunk_frames: frames of a chunk, see :func:`restore.jobs.partition.partition`.
         threads: torch threads of a worker; this machine's cores where None.
+        cancel: stops the planning.
 
     Returns:
         The plan, the job with everything pinned, and the job planned.
 
     Raises:
         InvalidInput, MediaError, ModelError: the job cannot be done, or not in pieces, and why.
+        Cancelled: ``cancel`` was used.
     """
     digest = source_sha256(job.source)
     if job.destination == "-":
@@ -152,25 +168,37 @@ def make_durable(
     settings = replace(job.settings, memory_bytes=budget, device=str(device), backend=backend)
     job = replace(job, settings=settings)
     planned = plan_job(job)
-    job, cuts, beside, total = _with_shots(job, planned)
-    if beside:
-        planned = plan_job(job)
+    timings, why = find_timings(planned, cancel)
+    planned = _listed(job, timings) if timings or why else planned
+    asked = job
+    job, cuts, beside, total = _with_shots(job, planned, cancel)
+    planned = planned if job is asked else _listed(job, timings)
+    stages = base_of(planned.pipeline)
     chunks = partition(
         job.range,
         total,
-        memory_of(base_of(planned.pipeline)),
+        memory_of(stages),
         cuts=cuts,
-        halo=halo_frames(base_of(planned.pipeline)),
+        reach=reach_of(stages),
         chunk_frames=chunk_frames,
     )
     body = _body(job, planned, chunks, device)
-    body |= {"source_sha256": digest, "sidecars": beside}
+    for one in timings.values():
+        beside = {**beside, **one.sidecars}
+    body |= {"source_sha256": digest, "sidecars": beside, "undivided": why}
+    body["timings"] = {label: one.packed() for label, one in timings.items()}
     body["threads"] = threads or os.cpu_count() or 1
     return DurablePlan(body), job, planned
 
 
+def _listed(job: Job, timings: Mapping[str, Timings]) -> JobPlan:
+    """The job planned with stages that have seen no frame."""
+    planned = plan_job(job)
+    return replace(planned, pipeline=listed_pipeline(planned.pipeline, timings))
+
+
 def _with_shots(
-    job: Job, planned: JobPlan
+    job: Job, planned: JobPlan, cancel: CancelToken | None
 ) -> tuple[Job, frozenset[int], Mapping[str, str], int | None]:
     """Look for the shots now where the recipe looks for them and chunks can be cut by them.
 
@@ -188,7 +216,7 @@ def _with_shots(
     found, last = set(job.settings.cuts), None
     with open_source(job) as reader, torch.inference_mode():
         frames = (to_frame(raw, device, planned.source.rotation_deg) for raw in reader)
-        for frame in process(frames, planned.pipeline[: at + 1], job.settings):
+        for frame in process(frames, planned.pipeline[: at + 1], job.settings, cancel):
             if last is not None and frame.shot != last:
                 found.add(frame.index)
             last = frame.shot

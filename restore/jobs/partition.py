@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from restore.engine.stage import AnyStage, Memory, Stage
 from restore.errors import InvalidInput
+from restore.jobs.timings import Listed
 from restore.time import FrameRange
 
-__all__ = ["Chunk", "halo_frames", "memory_of", "partition"]
+__all__ = ["Chunk", "Reach", "memory_of", "partition", "reach_of"]
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,58 @@ def memory_of(pipeline: Sequence[AnyStage]) -> Memory:
     return max(held, key=order.index, default=Memory.FRAMES)
 
 
-def halo_frames(pipeline: Sequence[AnyStage]) -> int:
-    """Source frames that a chunk needs on each side of its core: the radii, one after the other.
+@dataclass(frozen=True)
+class Reach:
+    """How far around a chunk's core its frames have to be seen.
+
+    Attributes:
+        steps: from the last stage to the first: a number of frames on each side, or, where frames
+            are left out or shown again, the source frame of each that goes on, in order.
+    """
+
+    steps: tuple[int | tuple[int, ...], ...] = ()
+
+    def before(self, start: int) -> int:
+        """First source frame that a core from ``start`` on needs; may be below 0."""
+        halo = 0
+        for step in self.steps:
+            if isinstance(step, int):
+                halo += step
+            elif halo:
+                place = bisect_left(step, start) - halo
+                start, halo = (step[place], 0) if place >= 0 else (min(start, 0), halo)
+        return start - halo
+
+    def after(self, stop: int) -> int:
+        """Source frame behind the last one that a core up to ``stop`` needs."""
+        halo = 0
+        for step in self.steps:
+            if isinstance(step, int):
+                halo += step
+            elif halo:
+                place = bisect_left(step, stop) + halo - 1
+                if place < len(step):
+                    stop, halo = step[place] + 1, 0
+                elif step:
+                    stop = max(stop, step[-1] + 1)
+        return stop + halo
+
+
+def reach_of(pipeline: Sequence[AnyStage]) -> Reach:
+    """What a chunk needs on each side of its core: the radii, one after the other.
 
     Stages that remember their shot add nothing: chunks are whole shots then.
     """
-    halo = 0
-    for stage in pipeline:
-        if isinstance(stage, Stage):
-            halo += max(stage.spec.radius_past, stage.spec.radius_future)
+    steps: list[int | tuple[int, ...]] = []
+    for stage in reversed(pipeline):
+        if isinstance(stage, Listed):
+            shown = stage.timings.shown.items()
+            steps.append(tuple(index for index, times in shown for _ in times))
+        elif isinstance(stage, Stage):
+            steps.append(max(stage.spec.radius_past, stage.spec.radius_future))
         elif stage.spec.memory is Memory.FRAMES:
-            halo += stage.spec.delay
-    return halo
+            steps.append(stage.spec.delay)
+    return Reach(tuple(steps))
 
 
 def partition(
@@ -55,7 +96,7 @@ def partition(
     memory: Memory,
     *,
     cuts: Collection[int],
-    halo: int,
+    reach: Reach,
     chunk_frames: int,
 ) -> tuple[Chunk, ...]:
     """Cut the frames of a job into chunks.
@@ -69,7 +110,7 @@ def partition(
         total: frames in the source; None where unknown.
         memory: of the pipeline.
         cuts: source frames that begin a shot.
-        halo: see :func:`halo_frames`.
+        reach: see :func:`reach_of`.
         chunk_frames: size aimed at.
 
     Returns:
@@ -78,10 +119,8 @@ def partition(
     Raises:
         InvalidInput: nothing to cut, or a chunk of no frames.
     """
-    if chunk_frames < 1 or halo < 0:
-        raise InvalidInput(
-            f"chunks of {chunk_frames} frames with a halo of {halo}", ">= 1 and >= 0"
-        )
+    if chunk_frames < 1:
+        raise InvalidInput(f"chunks of {chunk_frames} frames", ">= 1")
     stop = wanted.stop if total is None else min(total, wanted.stop or total)
     if stop is not None and stop <= wanted.start:
         raise InvalidInput(f"no frame in [{wanted.start}, {stop})")
@@ -94,12 +133,16 @@ def partition(
             number,
             FrameRange(start, end),
             FrameRange(
-                max(wanted.start, start - halo),
-                wanted.stop if end is None else min(end + halo, wanted.stop or end + halo),
+                max(wanted.start, reach.before(start)),
+                wanted.stop if end is None else _least(reach.after(end), wanted.stop),
             ),
         )
         for number, (start, end) in enumerate(zip(starts, ends, strict=True))
     )
+
+
+def _least(stop: int, end: int | None) -> int:
+    return stop if end is None else min(stop, end)
 
 
 def _starts(start: int, stop: int, cuts: Collection[int] | None, chunk_frames: int) -> list[int]:

@@ -60,7 +60,7 @@ def run_durable(
         RestoreError: what went wrong; what was done so far is kept.
     """
     began_s = time.perf_counter()
-    plan, pinned, planned = make_durable(job, chunk_frames=chunk_frames)
+    plan, pinned, planned = make_durable(job, chunk_frames=chunk_frames, cancel=cancel)
     storage = Storage(folder or work_folder(job.destination))
     storage.prepare(plan.id)
     executor = LocalProcesses(storage, devices or (str(choose_device(job.settings.device)),))

@@ -23,6 +23,7 @@ from restore.jobs.lossless import LosslessChunk, check_chunk, read_chunk
 from restore.jobs.partition import Chunk
 from restore.jobs.rows import ChunkRow, FrameTime
 from restore.jobs.storage import Storage
+from restore.jobs.timings import listed_pipeline
 from restore.media.layout import choose_color, choose_format
 from restore.media.reader import ClipReader
 from restore.media.sidecar import save_beside
@@ -71,7 +72,8 @@ class Work:
         self._plan, self._storage, self._name = plan, storage, name
         torch.set_num_threads(plan.threads)
         self._job = replace(job, settings=replace(job.settings, device=device))
-        self._planned = plan_job(self._job)
+        self._timings = plan.timings
+        self._planned = self._anew()
         if facts_of(self._planned, device) != plan.body["stages"]:
             raise JobError(
                 f"job {name} was planned with other models or tiles than are here now",
@@ -143,8 +145,12 @@ class Work:
         """The plan with stages that have seen no frame yet."""
         stages = base_of(self._planned.pipeline)
         if any(isinstance(stage, StreamStage) for stage in stages):
-            return plan_job(self._job)
+            return self._anew()
         return self._planned
+
+    def _anew(self) -> JobPlan:
+        planned = plan_job(self._job)
+        return replace(planned, pipeline=listed_pipeline(planned.pipeline, self._timings))
 
     @staticmethod
     def _samples(planned: JobPlan) -> tuple[PixelFormat, ColorSpec]:

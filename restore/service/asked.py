@@ -14,7 +14,10 @@ from restore.service.v1 import common_pb2
 
 __all__ = ["recipe_of"]
 
-_OPTIONS = ("scale", "model", "deartifact_model", "quality", "seed", "precision")
+_OPTIONS = (
+    *("scale", "model", "deartifact_model", "quality", "seed", "precision"),
+    *("backend", "invent", "look", "fps", "slowmo"),
+)
 _MOST_TEXT = 256 << 10
 
 

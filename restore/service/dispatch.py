@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from restore.engine.device import choose_device
 from restore.engine.settings import CancelToken, Progress
-from restore.errors import JobError, RestoreError
+from restore.errors import Cancelled, JobError, RestoreError
 from restore.jobs.conduct import conduct
 from restore.jobs.durable import make_durable
 from restore.jobs.executor import Executor, LocalProcesses
@@ -158,6 +158,8 @@ class Dispatcher:
                 on_progress=self._told(row.id),
                 cancel=self._cancel,
             )
+        except Cancelled:  # while it was being planned
+            row = self._journal.move(row.id, JobState.PAUSED, reason="asked to stop")
         except RestoreError as error:
             row = self._journal.move(
                 row.id, JobState.FAILED, reason=str(error), error_type=type(error).__name__
@@ -183,6 +185,7 @@ class Dispatcher:
             order_from_json(row.order),
             chunk_frames=self._settings.chunk_frames,
             threads=self._settings.threads,
+            cancel=self._cancel,
         )
         return self._journal.plan(row.id, plan.canonical(), order_to_json(pinned), len(plan.chunks))
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from restore.engine.stage import StreamSpec
+from restore.engine.stage import Memory, StreamSpec
 from restore.errors import OutputError
 from restore.frames import Frame
 from restore.grain.learn import GrainLearner
@@ -45,7 +45,9 @@ class GrainLearn:
         self._found = found
         self._last: GrainProfile | None = None
         self._shots = 0
-        self.spec = StreamSpec(name="grain_learn", delay=settings.frames - 1)
+        # The file is of the whole reel; what regrain gets is of one shot.
+        memory = Memory.SHOT if settings.save is None else Memory.CLIP
+        self.spec = StreamSpec(name="grain_learn", delay=settings.frames - 1, memory=memory)
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:

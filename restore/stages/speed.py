@@ -87,7 +87,9 @@ class Speed:
         self._taken = self._given = self._unseen = 0
         # The time that a frame lasts is known when the next one comes.
         delay = 1 + (0 if between is None else between.spec.delay)
-        self.spec = StreamSpec("speed", delay=delay, rate=None, memory=Memory.CLIP)
+        self.spec = StreamSpec(
+            "speed", delay=delay, rate=None, memory=Memory.CLIP, by_times=between is None
+        )
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:

@@ -36,6 +36,7 @@ def write(
     rate: Fraction = Fraction(25),
     times: list[int] | None = None,
     shots: tuple[int, ...] = (),
+    shown: list[int] | None = None,
 ) -> Path:
     """A lossless clip of numbered frames.
 
@@ -45,6 +46,7 @@ def write(
         rate: frames in a second; a time base of a hundredth of a frame.
         times: pts in hundredths of a frame; even where None.
         shots: frames from which the ground has another shade.
+        shown: the number that each frame carries; its own where None.
     """
     base = 1 / rate / 100
     video = VideoSpec(WIDTH_PX, HEIGHT_PX, base, _RGB, frame_rate=rate, is_vfr=times is not None)
@@ -52,7 +54,7 @@ def write(
         for number in range(frames):
             shade = 0.3 + 0.1 * (sum(number >= shot for shot in shots) % 5)
             frame = Frame(
-                torch.from_numpy(picture(number, shade)),
+                torch.from_numpy(picture(number if shown is None else shown[number], shade)),
                 pts=100 * number if times is None else times[number],
                 time_base=base,
                 color=_RGB,

@@ -15,6 +15,7 @@ from restore.jobs.journal import Journal
 from restore.jobs.order import order_to_json
 from restore.jobs.rows import JobRow
 from restore.jobs.storage import Storage
+from restore.plan import Job
 from restore.recipe import Recipe, Step, load_preset
 
 
@@ -41,6 +42,28 @@ def durable(
 ) -> tuple[JobRow, Journal]:
     """Begin a job or go on with it; the journal is left open, and in its folder."""
     job = make_job(source, destination, recipe(name), options)  # type: ignore[arg-type]
+    return run_durably(
+        job,
+        folder,
+        chunk_frames=chunk_frames,
+        devices=devices,
+        program=program,
+        cancel=cancel,
+        threads=threads,
+    )
+
+
+def run_durably(
+    job: Job,
+    folder: Path,
+    *,
+    chunk_frames: int = 8,
+    devices: tuple[str, ...] = ("cpu",),
+    program: str = "restore.jobs.worker",
+    cancel: CancelToken | None = None,
+    threads: int = 1,
+) -> tuple[JobRow, Journal]:
+    """The same for a job of any recipe."""
     plan, pinned, planned = make_durable(job, chunk_frames=chunk_frames, threads=threads)
     storage = Storage(folder)
     storage.prepare(plan.id)

@@ -95,6 +95,38 @@ def test_a_request_sent_again_makes_nothing_new(ann, film):
         ann.delete(job.name)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"preset": "upscale", "backend": "tpu"}, "backend 'tpu'"),
+        ({"preset": "upscale", "invent": 1.5}, "invent"),
+        ({"preset": "transcode", "invent": 0.5}, "in which nothing invents"),
+        ({"preset": "upscale", "look": "odd"}, "look 'odd'"),
+        ({"preset": "transcode", "fps": "fast"}, "fast"),
+        ({"preset": "transcode", "slowmo": "-1"}, "-1"),
+    ],
+)
+def test_options_that_do_not_do_are_refused_by_name(ann, film, recipe, words):
+    with pytest.raises(ServiceError, match=words) as refused:
+        ann.create_jobs([ann.upload(film)], **asked(**recipe))
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.reason == "InvalidInput"
+
+
+def test_backend_invention_and_rate_reach_the_job(ann, film, world, tmp_path):
+    wishes = {"backend": "torch", "invent": 0.25, "fps": "50"}
+    job = ann.create_job(ann.upload(film), preset="upscale", container=".mkv", **wishes)
+    done = ann.wait(job.name)
+    assert done.state == pb.JOB_STATE_SUCCEEDED, done.failure.message
+    plan = json.loads(world.server._journal.job(job.name.removeprefix("jobs/")).plan)
+    assert plan["settings"]["backend"] == "torch"
+    told = {stage["stage"]: stage["facts"] for stage in plan["stages"]}
+    assert told["upscale"]["backend"].startswith("torch") or "backend" not in told["upscale"]
+    assert "gate" in told["upscale"]
+    assert done.deliverable.frames == 40
+    ann.delete(job.name)
+
+
 def test_a_plan_alone_makes_no_job(ann, film):
     before = [job.name for job in ann.jobs()]
     job = ann.create_jobs([ann.upload(film)], validate_only=True, **asked())[0]

@@ -55,7 +55,7 @@ class Color(_message.Message):
     def __init__(self, primaries: _Optional[int] = ..., transfer: _Optional[int] = ..., matrix: _Optional[int] = ..., is_rgb: _Optional[bool] = ..., is_full_range: _Optional[bool] = ..., chroma_site: _Optional[_Union[ChromaSite, str]] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("preset", "toml", "scale", "model", "deartifact_model", "quality", "seed", "precision")
+    __slots__ = ("preset", "toml", "scale", "model", "deartifact_model", "quality", "seed", "precision", "backend", "invent", "look", "fps", "slowmo")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     TOML_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,11 @@ class Recipe(_message.Message):
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    INVENT_FIELD_NUMBER: _ClassVar[int]
+    LOOK_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    SLOWMO_FIELD_NUMBER: _ClassVar[int]
     preset: str
     toml: str
     scale: str
@@ -72,7 +77,12 @@ class Recipe(_message.Message):
     quality: str
     seed: int
     precision: str
-    def __init__(self, preset: _Optional[str] = ..., toml: _Optional[str] = ..., scale: _Optional[str] = ..., model: _Optional[str] = ..., deartifact_model: _Optional[str] = ..., quality: _Optional[str] = ..., seed: _Optional[int] = ..., precision: _Optional[str] = ...) -> None: ...
+    backend: str
+    invent: float
+    look: str
+    fps: str
+    slowmo: str
+    def __init__(self, preset: _Optional[str] = ..., toml: _Optional[str] = ..., scale: _Optional[str] = ..., model: _Optional[str] = ..., deartifact_model: _Optional[str] = ..., quality: _Optional[str] = ..., seed: _Optional[int] = ..., precision: _Optional[str] = ..., backend: _Optional[str] = ..., invent: _Optional[float] = ..., look: _Optional[str] = ..., fps: _Optional[str] = ..., slowmo: _Optional[str] = ...) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("container", "codec", "crf", "speed", "bit_depth")
