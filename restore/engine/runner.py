@@ -18,7 +18,7 @@ from restore.engine.report import LadderStep, StageReport
 from restore.engine.seeds import seed_for
 from restore.engine.settings import CancelToken, EngineSettings
 from restore.engine.space import from_space, to_space
-from restore.engine.stage import Stage, Tiling
+from restore.engine.stage import Stage, Tiling, stacked
 from restore.engine.tiles import Assembler, TileGrid
 from restore.engine.window import windows
 from restore.errors import InvalidInput, OutOfMemory
@@ -184,7 +184,7 @@ class StageRunner:
 
     def _gather(self, group: list[tuple[Frame, ...]], device: torch.device) -> FrameBatch:
         spec = self.stage.spec
-        data = _stacked(
+        data = stacked(
             [
                 torch.stack([to_space(f.data, spec.space, f.color).to(device) for f in window])
                 for window in group
@@ -249,11 +249,6 @@ class StageRunner:
         following = window[spec.radius_past + 1] if spec.radius_future else center
         ahead = following.pts - center.pts
         return ahead or center.duration or 0
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    """As :func:`torch.stack`, without a copy where there is one part only."""
-    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
 
 
 def _padded(batch: Tensor, height_px: int, width_px: int) -> Tensor:

@@ -27,6 +27,7 @@ __all__ = [
     "StreamStage",
     "Tiling",
     "clock_after",
+    "stacked",
 ]
 
 
@@ -209,6 +210,11 @@ class RetimingStage(StreamStage, Protocol):
 
 
 AnyStage = Stage | StreamStage
+
+
+def stacked(parts: list[Tensor]) -> Tensor:
+    """As :func:`torch.stack`, without a copy where there is one part only."""
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
 
 
 def clock_after(stages: Sequence[AnyStage], clock: Clock) -> Clock:

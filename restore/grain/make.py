@@ -73,9 +73,11 @@ class GrainMaker:
         Returns:
             ``[3, h, w]`` float32, not clipped.
         """
-        place = (picture * (_STEPS - 1)).round().clamp(0, _STEPS - 1).long()
-        strength = torch.stack([c[p] for c, p in zip(self._curves, place, strict=True)])
-        return picture + amount * strength * self.field(seed)
+        place = (picture * (_STEPS - 1)).round_().clamp_(0, _STEPS - 1).int()
+        grain = self.field(seed)
+        for plane, curve, level in zip(grain, amount * self._curves, place, strict=True):
+            plane *= curve.index_select(0, level.flatten()).view_as(plane)
+        return grain.add_(picture)
 
 
 def _factors(profile: GrainProfile, height: int, width: int) -> Tensor:

@@ -179,16 +179,22 @@ def _enlarged(field: Plane, shape: tuple[int, ...]) -> Plane:
     import cv2
 
     height, width = shape
-    ratio = np.array([width / field.shape[1], height / field.shape[0]], np.float32)
-    return np.asarray(cv2.resize(field * ratio, (width, height)), np.float32)
+    ratio = width / field.shape[1], height / field.shape[0]
+    # Planes one by one: numpy is slow along an axis of two.
+    planes = [
+        cv2.resize(plane * np.float32(factor), (width, height))
+        for plane, factor in zip(cv2.split(field), ratio, strict=True)
+    ]
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def _bring(plane: Plane, flow: Plane) -> Plane:
     import cv2
 
     height, width = plane.shape
-    columns = np.arange(width, dtype=np.float32) + flow[..., 0]
-    rows = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    columns, rows = cv2.split(flow)
+    columns += np.arange(width, dtype=np.float32)
+    rows += np.arange(height, dtype=np.float32)[:, None]
     out: Plane = cv2.remap(plane, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return out
 

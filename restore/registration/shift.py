@@ -50,11 +50,26 @@ def _along(picture: Tensor, by_px: float, axis: int) -> Tensor:
     first = -whole - _LOBES
     index = torch.arange(first, first + length + 2 * _LOBES - 1, device=picture.device)
     wide = picture.index_select(axis, index.clamp(0, length - 1))
-    # Eight scaled sums: on the CPU several times faster than a convolution with one channel.
+    if picture.device.type == "cpu":
+        return _filtered(wide, weights, axis, length)
+    # Eight scaled sums: several times faster than a convolution with one channel.
     out = torch.zeros_like(picture)
     for tap, weight in enumerate(weights.tolist()):
         out.add_(wide.narrow(axis, tap, length), alpha=weight)
     return out
+
+
+def _filtered(wide: Tensor, weights: Tensor, axis: int, length: int) -> Tensor:
+    """The same sums in one pass over memory."""
+    import cv2
+
+    row = weights.numpy()[None] if axis == 2 else weights.numpy()[:, None]
+    planes = [
+        cv2.filter2D(plane, cv2.CV_32F, row, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+        for plane in wide.float().numpy()
+    ]
+    out = torch.stack([torch.from_numpy(plane) for plane in planes])
+    return out.narrow(axis, 0, length).to(wide.dtype)
 
 
 def filled_borders(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from restore.engine.stage import StageSpec, Tiling
+from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.motion.flow import Effort, flow8, to_8bit
 from restore.stages import StageContext
 
@@ -76,7 +76,7 @@ class Degrain:
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, T, 3, h, w]`` to ``[N, 3, h, w]``; computed on the CPU."""
-        return torch.stack([self._averaged(window) for window in windows])
+        return stacked([self._averaged(window) for window in windows])
 
     def _averaged(self, window: Tensor) -> Tensor:
         import cv2
@@ -124,10 +124,15 @@ def _fetched(picture: Plane, flow: NDArray[np.float32]) -> Plane:
     import cv2
 
     height, width = picture.shape[:2]
+    planes = [np.asarray(plane, np.float32) for plane in cv2.split(flow)]
     if flow.shape[:2] != (height, width):
-        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
-    x, y = cv2.split(flow)
+        ratio = width / flow.shape[1], height / flow.shape[0]
+        # Planes one by one, scaled while they are small: numpy is slow along an axis of two.
+        planes = [
+            np.asarray(cv2.resize(plane * np.float32(factor), (width, height)), np.float32)
+            for plane, factor in zip(planes, ratio, strict=True)
+        ]
+    x, y = planes
     x += np.arange(width, dtype=np.float32)
     y += np.arange(height, dtype=np.float32)[:, None]
     moved = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

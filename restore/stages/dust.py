@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from restore.engine.stage import StageSpec, Tiling
+from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.engine.trace import Trace
 from restore.motion.spikes import Plane, SpikeRules, Spikes, filled, find_spikes
 from restore.motion.warp import sample
@@ -81,7 +81,7 @@ class Dust:
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, 5, 3, h, w]`` to ``[N, 3, h, w]``."""
-        return torch.stack([self._cleaned(window) for window in windows])
+        return stacked([self._cleaned(window) for window in windows])
 
     def mask(self, windows: Tensor) -> Tensor:
         """What :meth:`run` would repair.

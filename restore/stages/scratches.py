@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from restore.engine.stage import StageSpec, Tiling
+from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.engine.trace import Trace
 from restore.motion.lines import REACH_PX, Line, LineRules, find_lines
 from restore.stages import StageContext
@@ -79,7 +79,7 @@ class Scratches:
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, 5, 3, h, w]`` to ``[N, 3, h, w]``."""
-        return torch.stack([self._cleaned(window) for window in windows])
+        return stacked([self._cleaned(window) for window in windows])
 
     def mask(self, windows: Tensor) -> Tensor:
         """Where :meth:`run` would repair.
