@@ -255,3 +255,97 @@ def test_few_frames_are_enough():
 )
 def test_numbers_are_told_in_runs(numbers, spans):
     assert list(runs(numbers)) == spans
+
+
+def matted(frames, step):
+    """Cloth that pans, and a soft matte of 24 px whose edges go the same way."""
+    clip = panned(14, frames, step)
+    columns = np.arange(96, dtype=np.float32)
+    mattes = [
+        np.clip(12 - np.abs(columns - 30 - n * step), 0, 1) * np.ones((64, 1), np.float32)
+        for n in range(frames)
+    ]
+    alphas = torch.from_numpy(np.stack(mattes).astype(np.float32))
+    frames_ = frames_of(clip)
+    return clip, [
+        type(f)(f.data, f.pts, f.time_base, f.color, f.index, alpha=a[None], duration=1)
+        for f, a in zip(frames_, alphas, strict=True)
+    ]
+
+
+def test_alpha_goes_the_way_of_the_picture():
+    clip, frames = matted(8, 4.0)
+    out, _ = through(clip, frames=frames, fps="2x")
+    off = []
+    for number, frame in enumerate(out[:-1]):
+        assert frame.alpha.shape == (1, 64, 96)
+        row = frame.alpha[0, 32].numpy()
+        middle = float((row * np.arange(96)).sum() / row.sum())
+        assert middle == pytest.approx(30 + 2.0 * number, abs=0.5)
+        truth = np.clip(12 - np.abs(np.arange(96) - 30 - 2.0 * number), 0, 1)
+        off.append(float(np.abs(row - truth).mean()))
+        assert 0 <= row.min() <= row.max() <= 1
+        if not frame.synthetic:
+            assert torch.equal(frame.alpha, frames[number // 2].alpha)
+    # Two mattes mixed would be half see-through for 4 px at each edge.
+    assert np.mean(off[1::2]) < 0.5 * (8 * 0.5 / 96)
+
+
+def test_a_matte_that_moves_over_a_still_picture_moves():
+    clip, frames = matted(6, 4.0)
+    still = [
+        type(f)(frames[0].data, f.pts, f.time_base, f.color, f.index, alpha=f.alpha, duration=1)
+        for f in frames
+    ]
+    out, _ = through(clip, frames=still, fps="2x", repeats="keep")
+    rows = [frame.alpha[0, 32].numpy() for frame in out[:-1]]
+    middles = [float((row * np.arange(96)).sum() / row.sum()) for row in rows]
+    assert np.diff(middles) == pytest.approx(np.full(len(middles) - 1, 2.0), abs=0.3)
+
+
+def test_uneven_times_with_repeats_among_them():
+    film = panned(15, 30, 3.0)
+    # Shown at uneven times, every fourth frame a second time; in 1/100 s.
+    shown, times, now = [], [], 0
+    for number in range(30):
+        for again in range(1 + (number % 4 == 3)):
+            shown.append(number)
+            times.append(now)
+            now += 3 + (number + again) % 2
+    source = [
+        type(f)(f.data, t, Fraction(1, 100), f.color, f.index, duration=d)
+        for f, t, d in zip(
+            frames_of(film[shown]), times, np.diff([*times, now]).tolist(), strict=True
+        )
+    ]
+    out, stage = through(film, frames=source, fps="50")
+    assert [seconds(frame) for frame in out] == [Fraction(n, 50) for n in range(len(out))]
+    assert abs(len(out) - now / 2) <= 1
+    assert "repeats left out" in stage.facts()
+    first_shown = dict(zip(reversed(shown), reversed(times), strict=True))
+    due = np.interp(
+        2.0 * np.arange(len(out)),
+        [first_shown[n] for n in range(30)],
+        20 + 3.0 * np.arange(30),
+    )
+    got = np.array([place(frame.data, 15) for frame in out[:-8]])
+    assert np.abs(got - due[:-8]).max() < 0.4
+
+
+@pytest.mark.parametrize("length", [24, 48])
+def test_no_frame_of_a_long_dissolve_of_two_pans_is_smeared(length):
+    # At twice the rate, so that the frames between are known.
+    count = 2 * (length + 40)
+
+    def half_steps(seed, step):
+        ground = cloth(seed, soft=4.0)
+        moves = [np.array([[1, 0, -120 - n * step], [0, 1, -16]], np.float32) for n in range(count)]
+        shown = [cv2.warpAffine(ground, m, (96, 64), flags=cv2.INTER_CUBIC) for m in moves]
+        return np.clip(np.stack(shown), 0, 1)
+
+    share = np.clip((np.arange(count) / 2 - 20) / length, 0, 1)[:, None, None, None]
+    truth = half_steps(16, 0.5) * (1 - share) + (1 - half_steps(17, -0.5)) * share
+    out, _ = through(truth[::2].astype(np.float32), fps="2x")
+    for number in range(41, 40 + 2 * length, 2):
+        made = out[number].data.permute(1, 2, 0).numpy()
+        assert np.sqrt(np.square(made - truth[number]).mean()) < 0.6 / 255, number
