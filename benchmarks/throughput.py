@@ -157,7 +157,8 @@ def _peer_job(peer: Peer, clip: Path) -> Callable[[], object]:
     return job
 
 
-def _clip(folder: Path, size: tuple[int, int], frames: int) -> Path:
+def film_clip(folder: Path, size: tuple[int, int], frames: int) -> Path:
+    """A clip of film in H.264, written once."""
     path = folder / f"film-{size[1]}x{size[0]}-{frames}.mkv"
     if not path.exists():
         delivery = Delivery("h264", crf=18, speed="ultrafast")
@@ -199,7 +200,7 @@ def measure(
         except RestoreError as error:
             rows[name] = Row(anchor.name, name, text, layout=f"not measured: {error}")
     jobs: dict[str, Callable[[], object]] = {}
-    clip = _clip(folder, size, frames)
+    clip = film_clip(folder, size, frames)
     for name in peers:
         try:
             peer = PEERS[name](weights_of(anchor, folder), where)

@@ -26,6 +26,7 @@ from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
 from restore.media.reader import ClipReader
 from restore.order import ordered
+from restore.pace import Pace, advice, job_paces
 from restore.preflight import check_destination, check_frames, check_rate, expected_frames
 from restore.recipe import Recipe, Step
 from restore.stages import StageContext, build_stage
@@ -119,6 +120,23 @@ class JobPlan:
     pipeline: tuple[AnyStage | VariedStage, ...]
     notes: tuple[str, ...]
     reader: ClipReader | None = None
+
+    @property
+    def paces(self) -> tuple[Pace, ...]:
+        """Frames a second of each part that is known; empty where no stage was measured."""
+        if self.stages and all(stage.frame_s is None for stage in self.stages):
+            return ()
+        stages = [(stage.label, stage.frame_s) for stage in self.stages]
+        return job_paces(stages, self.source.upright_px, self.delivery, self._result_px)
+
+    @property
+    def pace_advice(self) -> str:
+        """What would help where the encoder is the slowest part; empty elsewhere."""
+        return advice(self.paces, self.delivery, self._result_px)
+
+    @property
+    def _result_px(self) -> tuple[int, int]:
+        return self.video.width_px, self.video.height_px
 
     @property
     def expected_s(self) -> float | None:

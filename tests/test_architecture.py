@@ -42,7 +42,9 @@ ALLOWED = {
     "assessment": VOCABULARY | {"engine", "inspection", "media", "preflight", "proposal"},
     "delivered": VOCABULARY | {"media"},
     "order": VOCABULARY | {"engine", "models"},
-    "plan": VOCABULARY | {"order", "delivered", "preflight", "recipe", "stages", "engine", "media"},
+    "pace": VOCABULARY | {"media"},
+    "plan": VOCABULARY
+    | {"order", "pace", "delivered", "preflight", "recipe", "stages", "engine", "media"},
     "comparison": VOCABULARY | {"engine", "media", "degrade"},
     "sides": VOCABULARY | {"plan", "engine", "media"},
     "restoration": VOCABULARY | {"sides", "plan", "recipe", "stages", "engine", "media"},

@@ -133,6 +133,31 @@ def test_auto_leaves_networks_that_gain_little_to_torch(tmp_path):
 
 
 @needs_openvino
+def test_a_network_that_fell_back_is_not_said_to_be_openvinos(tmp_path, monkeypatch):
+    import restore.models.openvino_net as room
+
+    stage = stage_of(MODELS[0], "openvino", tmp_path)
+    assert "found at run time" in stage.facts()["backend note"]
+    monkeypatch.setattr(room, "_compiled", lambda net, sample, dtype: lambda x: net(x) + 0.01)
+    stage.run(SAMPLE, [0, 0])
+    assert stage.facts()["backend"] == backend_version("torch")
+    assert "torch computes" in stage.facts()["backend note"]
+
+
+def test_networks_over_several_frames_say_that_torch_computes_them(tmp_path):
+    from restore.models.load import load_model
+    from restore.models.windowed import load_window_model
+    from restore.stages.window_network import WindowNetwork
+
+    store = ModelStore(tmp_path)
+    window = load_window_model("restore-4x-temporal-s", store)
+    alone = load_model(MODELS[0], store=store)
+    asked = WindowNetwork("upscale", window, alone, backend="openvino")
+    assert asked.facts()["backend"] == backend_version("torch")
+    assert "backend" not in WindowNetwork("upscale", window, alone).facts()
+
+
+@needs_openvino
 def test_a_job_records_its_backend(tmp_path):
     import numpy as np
     from PIL import Image

@@ -91,6 +91,8 @@ def test_a_dry_run_writes_nothing_and_measures(cli, material, tiny, tmp_path):
     (plan,) = of_kind(told, "plan")
     assert plan["dry_run"] is True
     assert plan["expected_s"] > 0
+    assert plan["limit"] == min(plan["fps"], key=plan["fps"].get)
+    assert {"decode", "encode"} < set(plan["fps"])
     assert plan["memory_bytes"] > 0
     assert not of_kind(told, "done")
     shown = cli(*arguments)

@@ -66,6 +66,9 @@ def plan_record(plan: JobPlan) -> dict[str, object]:
         "stages": [asdict(stage) for stage in plan.stages],
         "memory_bytes": plan.memory_bytes,
         "expected_s": plan.expected_s,
+        "fps": {pace.part: round(pace.fps, 3) for pace in plan.paces},
+        "limit": min(plan.paces, key=lambda pace: pace.fps).part if plan.paces else None,
+        "advice": plan.pace_advice,
         "recipe": json.loads(job.recipe.canonical()),
         "notes": list(plan.notes),
     }

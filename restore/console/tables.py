@@ -146,6 +146,8 @@ def plan_tables(plan: JobPlan) -> list[Table]:
                 "time",
                 "" if expected_s is None else f"about {duration_text(expected_s)} in the stages",
             ),
+            ("limit", _limit(plan)),
+            ("advice", plan.pace_advice),
         ]
     )
     if not plan.stages:
@@ -170,6 +172,14 @@ def plan_tables(plan: JobPlan) -> list[Table]:
         told += [f"{name}: {value}" for name, value in stage.facts.items() if name != "model"]
         facts.append((stage.label, "\n".join(told)))
     return [overview, stages, facts_table(facts)]
+
+
+def _limit(plan: JobPlan) -> str:
+    if not plan.paces:
+        return ""
+    slowest = min(plan.paces, key=lambda pace: pace.fps)
+    every = ", ".join(f"{pace.part} {pace.fps:.3g}" for pace in plan.paces)
+    return f"{slowest.part}, at about {slowest.fps:.3g} fps (each alone: {every})"
 
 
 def stage_times(reports: Sequence[JobReport]) -> Table:

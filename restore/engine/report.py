@@ -38,6 +38,8 @@ class StageReport:
         frames: frames given out.
         elapsed_s: time spent in the stage's code.
         ladder: steps taken for lack of memory.
+        repeats: frames that were not computed, being equal to the one before with all that the
+            stage looks at.
     """
 
     stage: str
@@ -48,3 +50,4 @@ class StageReport:
     frames: int
     elapsed_s: float
     ladder: tuple[LadderStep, ...]
+    repeats: int = 0

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import islice, product
 
 import torch
@@ -60,7 +61,8 @@ class StageRunner:
         self._layout: Layout | None = None
         self._grid: TileGrid | None = None
         self._steps: list[LadderStep] = []
-        self._frames = 0
+        self._frames = self._repeats = 0
+        self._last: tuple[tuple[Frame, ...], Frame] | None = None
         self._elapsed_s = 0.0
         self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
@@ -86,7 +88,10 @@ class StageRunner:
                         f"frame {window[-1].index} of {tuple(window[-1].data.shape[-2:])} px",
                         f"every frame {height}x{width} px as the first",
                     )
-            results = self._run_or_step_down(pending, self._layout, height, width)
+            again = self._again(pending, wanted)
+            results = again or self._run_or_step_down(pending, self._layout, height, width)
+            if spec.repeats:
+                self._last = (pending[-1], results[-1])
             self._frames += len(results)
             pending = list(islice(source, 1))
             yield from results
@@ -104,6 +109,7 @@ class StageRunner:
             frames=self._frames,
             elapsed_s=self.elapsed_s,
             ladder=tuple(self._steps),
+            repeats=self._repeats,
         )
 
     @property
@@ -117,6 +123,33 @@ class StageRunner:
                 waiting.append((start, stop))
         self._spans = waiting
         return self._elapsed_s
+
+    def _again(self, group: list[tuple[Frame, ...]], wanted: int) -> list[Frame] | None:
+        """The result of the window before for an equal one; None where it must be computed.
+
+        Only where a network call never holds tiles of two frames: bits can depend on what shares a
+        batch, and must not depend on whether a frame was left out of it. Frames on a GPU are not
+        compared: the answer would have to be waited for.
+        """
+        spec = self.stage.spec
+        may = spec.repeats and wanted == 1 and self._device.type == "cpu"
+        if not may or self._last is None:
+            return None
+        window, before = group[0], self._last
+        if not all(_is_same(one, other) for one, other in zip(window, before[0], strict=True)):
+            return None
+        center = window[spec.radius_past]
+        self._repeats += 1
+        return [
+            replace(
+                before[1],
+                pts=center.pts,
+                time_base=center.time_base,
+                index=center.index,
+                shot=center.shot,
+                duration=center.duration,
+            )
+        ]
 
     def _run_or_step_down(
         self, group: list[tuple[Frame, ...]], layout: Layout, height: int, width: int
@@ -249,6 +282,19 @@ class StageRunner:
         following = window[spec.radius_past + 1] if spec.radius_future else center
         ahead = following.pts - center.pts
         return ahead or center.duration or 0
+
+
+def _is_same(one: Frame, other: Frame) -> bool:
+    """Whether two frames show the same, bit for bit (a negative zero is no zero)."""
+    if one is other:
+        return True
+    looks = (one.color, one.is_gray, one.woven)
+    return (
+        one.alpha is None
+        and other.alpha is None
+        and looks == (other.color, other.is_gray, other.woven)
+        and torch.equal(one.data.view(torch.int32), other.data.view(torch.int32))
+    )
 
 
 def _padded(batch: Tensor, height_px: int, width_px: int) -> Tensor:

@@ -60,6 +60,8 @@ class StageSpec:
         space: working space of input and output.
         deterministic: the same input, seed and settings give the same bits on one machine.
         dtypes: number formats that it computes in, the exact one (float32) included.
+        repeats: windows that are equal give equal results whatever the seeds, so that a still is
+            computed once.
         trace: see :class:`restore.engine.trace.Trace`; one that changes size or rate leaves none.
     """
 
@@ -75,6 +77,7 @@ class StageSpec:
     space: WorkingSpace = WorkingSpace.RGB
     deterministic: bool = True
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    repeats: bool = False
     trace: Trace = Trace.RESIDUAL
 
     def __post_init__(self) -> None:

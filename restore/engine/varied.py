@@ -166,6 +166,7 @@ class VariedRunner:
             frames=sum(one.frames for one in reports),
             elapsed_s=self.elapsed_s,
             ladder=tuple(step for one in reports for step in one.ladder),
+            repeats=sum(one.repeats for one in reports),
         )
 
     @property

@@ -40,6 +40,7 @@ def job_report(
                     frames=before.frames + one.frames,
                     elapsed_s=before.elapsed_s + one.elapsed_s,
                     ladder=before.ladder + one.ladder,
+                    repeats=before.repeats + one.repeats,
                 )
             stages[one.stage] = one
     written = WriteReport(

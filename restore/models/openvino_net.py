@@ -33,7 +33,8 @@ class OpenVinoNet:
     """A network for inputs of any size, compiled anew for each of the last few.
 
     Where OpenVINO cannot take it, or differs from torch by more than the number format explains,
-    torch computes, and ``note`` says so. Threads are as many as torch has when a size comes first.
+    torch computes, and ``note`` says so; ``used`` names what has computed so far. Threads are as
+    many as torch has when a size comes first.
 
     Args:
         exact: the network by torch: float32 ``[N, C, h, w]`` to ``[N, C', h * s, w * s]``.
@@ -45,6 +46,7 @@ class OpenVinoNet:
         self._dtype = dtype
         self._by_size: OrderedDict[tuple[int, ...], Callable[[Tensor], Tensor]] = OrderedDict()
         self.note = ""
+        self.used: tuple[str, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run it.
@@ -59,7 +61,10 @@ class OpenVinoNet:
 
         size = (*x.shape, torch.get_num_threads())
         if size not in self._by_size:
-            self._by_size[size] = self._made(tuple(x.shape))
+            made = self._made(tuple(x.shape))
+            name = "torch" if made is self._exact else "openvino"
+            self.used = tuple(dict.fromkeys((*self.used, name)))
+            self._by_size[size] = made
             if len(self._by_size) > _SIZES_KEPT:
                 self._by_size.popitem(last=False)
         self._by_size.move_to_end(size)

@@ -304,7 +304,7 @@ def _facts(upload: Upload, plan: JobPlan) -> dict[str, object]:
         "frames": frames,
         "pixels": _pixels(plan),
         "estimate": {key: value for key, value in estimate.items() if value is not None},
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *filter(None, [plan.pace_advice])],
     }
 
 

@@ -38,6 +38,9 @@ def load_for(
     return load_model(choice.name, store=context.store, blend=blend), choice.reason
 
 
+_FOUND_LATER = "whether it can take the network is found at run time; torch computes where not"
+
+
 class Network:
     """A network as a stage uses it: its facts as a spec, and its run on single-frame windows.
 
@@ -67,6 +70,7 @@ class Network:
             minimum_px=max(1, model.minimum_px),
             tiling=Tiling(model.tiling),
             dtypes=tuple(getattr(torch, name) for name in model.dtypes),
+            repeats=True,
         )
 
     def facts(self) -> Mapping[str, str]:
@@ -82,9 +86,7 @@ class Network:
         if credits_:
             facts["attribution"] = "; ".join(dict.fromkeys(credits_))
         if self._quicker:
-            facts["backend"] = backend_version("openvino")
-        if self._compiled and self._compiled.note:
-            facts["backend note"] = self._compiled.note
+            facts |= self._backend_facts()
         if self._note:
             facts["chosen"] = self._note
         if model.dtype_note:
@@ -92,6 +94,16 @@ class Network:
         if model.tiling_reason:
             facts["tiling note"] = model.tiling_reason
         return facts
+
+    def _backend_facts(self) -> Mapping[str, str]:
+        """What computed; before the first frame, what will if it can."""
+        used = self._compiled.used if self._compiled else ()
+        if not used:
+            return {"backend": backend_version("openvino"), "backend note": _FOUND_LATER}
+        said = {"backend": " and ".join(backend_version(name) for name in used)}
+        if self._compiled and self._compiled.note:
+            said["backend note"] = self._compiled.note
+        return said
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the network to a device; the exact weights stay behind for the next move."""

@@ -132,6 +132,7 @@ def _gated(spec: StageSpec) -> StageSpec:
         spec,
         halo_px=spec.halo_px + 2 * TILE_PX,
         multiple_of=math.lcm(spec.multiple_of, TILE_PX),
+        repeats=False,  # what the gate let through is counted frame by frame
         tiling=Tiling.NEVER if spec.tiling is Tiling.NEVER else Tiling.APPROXIMATE,
     )
 
@@ -147,4 +148,5 @@ def _windowed(name: str, note: str, context: StageContext) -> WindowNetwork:
             f"model {model.name} of scale {model.scale}, for which no single-frame model ships",
             "a scale that one ships for: frames without neighbours need it",
         )
-    return WindowNetwork("upscale", model, load_model(alone[0], store=context.store), note)
+    single = load_model(alone[0], store=context.store)
+    return WindowNetwork("upscale", model, single, note, context.backend)

@@ -8,6 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from restore.backend import backend_version
 from restore.engine.stage import StageSpec, Tiling
 from restore.models.loaded import LoadedModel
 from restore.models.place import placed
@@ -28,10 +29,19 @@ class WindowNetwork:
         model: as loaded, float32 on the CPU.
         alone: single-frame network of the same scale, as loaded, that can be run in strips.
         note: how the model was chosen, for the report; may be empty.
+        backend: what was asked for; torch computes here whatever it is.
     """
 
-    def __init__(self, stage: str, model: WindowModel, alone: LoadedModel, note: str = "") -> None:
+    def __init__(
+        self,
+        stage: str,
+        model: WindowModel,
+        alone: LoadedModel,
+        note: str = "",
+        backend: str = "torch",
+    ) -> None:
         self._note = note
+        self._backend = backend
         self._exact, self._exact_alone = model, alone
         self._placed, self._placed_alone = model, alone
         self._side = model.frames // 2
@@ -45,6 +55,7 @@ class WindowNetwork:
             # Flow wants whole frames; the networks run in strips of their own.
             tiling=Tiling.NEVER,
             dtypes=tuple(getattr(torch, name) for name in model.dtypes if name in alone.dtypes),
+            repeats=True,
         )
 
     def facts(self) -> Mapping[str, str]:
@@ -61,6 +72,9 @@ class WindowNetwork:
         }
         if self._frames:
             facts["aligned"] = f"{1 + self._trust / self._frames:.1f} frames for each pixel"
+        if self._backend == "openvino":
+            facts["backend"] = backend_version("torch")
+            facts["backend note"] = "networks over several frames are computed by torch"
         if self._note:
             facts["chosen"] = self._note
         if alone.dtype_note:
