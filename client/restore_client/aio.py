@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import grpc
 
 from restore_client.client import TRIES
+from restore_client.clips import clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
@@ -18,6 +19,7 @@ from restore_client.live import Gathering, LiveFrame, requests_of
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
+from restore_client.v1 import generation_pb2_grpc as generation_rpc
 from restore_client.v1 import job_pb2 as job
 from restore_client.v1 import job_pb2_grpc as job_rpc
 from restore_client.v1 import restoration_pb2 as live
@@ -58,6 +60,7 @@ class AsyncClient:
         self._transfers = transfer_rpc.TransferServiceStub(self._channel)
         self._live = live_rpc.RestorationServiceStub(self._channel)
         self._catalog = catalog_rpc.CatalogServiceStub(self._channel)
+        self._generation = generation_rpc.GenerationServiceStub(self._channel)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -118,6 +121,21 @@ class AsyncClient:
         )
         with translated():
             made = await self._jobs.CreateJobs(request, metadata=self._metadata)
+        return list(made.jobs)
+
+    async def create_clips(
+        self,
+        shots: Sequence[Mapping[str, object]],
+        *,
+        preset: str = "generated",
+        container: str = ".mp4",
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> list[job.Job]:
+        """Have clips made and restored, one job for each shot."""
+        request = clips_request(shots, preset, container, request_id, validate_only)
+        with translated():
+            made = await self._generation.CreateClips(request, metadata=self._metadata)
         return list(made.jobs)
 
     async def job(self, name: str) -> job.Job:

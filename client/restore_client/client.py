@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import grpc
 
+from restore_client.clips import clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
@@ -17,6 +18,8 @@ from restore_client.live import LiveFrame, LiveStream, frames_of, requests_of
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
+from restore_client.v1 import generation_pb2 as generation
+from restore_client.v1 import generation_pb2_grpc as generation_rpc
 from restore_client.v1 import job_pb2 as job
 from restore_client.v1 import job_pb2_grpc as job_rpc
 from restore_client.v1 import restoration_pb2 as live
@@ -57,6 +60,7 @@ class Client:
         self._transfers = transfer_rpc.TransferServiceStub(self._channel)
         self._live = live_rpc.RestorationServiceStub(self._channel)
         self._catalog = catalog_rpc.CatalogServiceStub(self._channel)
+        self._generation = generation_rpc.GenerationServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +181,36 @@ class Client:
             recipe=common.Recipe(preset=preset, **recipe),
             delivery=common.Delivery(container=container, **delivery),
         )[0]
+
+    def create_clips(
+        self,
+        shots: Sequence[Mapping[str, object]],
+        *,
+        preset: str = "generated",
+        container: str = ".mp4",
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> list[job.Job]:
+        """Have clips made and restored, one job for each shot.
+
+        Args:
+            shots: fields of each, by the names of a shot list; ``image``, ``depth``, ``video`` and
+                ``mask`` are names of uploads, models and LoRAs those of :meth:`pipelines`.
+            preset: that each clip is restored by.
+            container: ``.mp4``, ``.mkv`` or ``.mov``.
+            request_id: names this request, so that it can be sent again; a new one where None.
+            validate_only: check and estimate, make nothing.
+        """
+        request = clips_request(shots, preset, container, request_id, validate_only)
+        with translated():
+            return list(self._generation.CreateClips(request, metadata=self._metadata).jobs)
+
+    def pipelines(self) -> list[generation.Pipeline]:
+        """Pipelines and LoRAs that shots may name."""
+        with translated():
+            request = generation.ListPipelinesRequest()
+            found = self._generation.ListPipelines(request, metadata=self._metadata)
+            return list(found.pipelines)
 
     def job(self, name: str) -> job.Job:
         """A job as it is."""

@@ -100,6 +100,7 @@ def _work(queue: Any, console: Console, *, as_json: bool) -> None:  # noqa: ANN4
                 "clip": str(o.clip),
                 "master": None if o.master is None else str(o.master),
                 "error": None if o.error is None else str(o.error),
+                "error_type": None if o.error is None else type(o.error).__name__,
                 "notes": list(o.notes),
             }
             for o in outcomes

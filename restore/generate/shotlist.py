@@ -16,7 +16,7 @@ from restore.errors import InvalidInput
 from restore.generate.shot import Shot, has_use_for
 from restore.validation import refusal
 
-__all__ = ["ShotList", "load_shots", "shot_from"]
+__all__ = ["ShotList", "load_shots", "shot_from", "shots_from"]
 
 _MOST_BYTES: Final = 16 << 20
 _TEXT: Final = frozenset({"name", "kind", "scene", "model", "revision", "variant", "prompt"}) | {
@@ -76,6 +76,11 @@ def load_shots(path: Path) -> ShotList:
         rows = _from_cells(path, _markdown(path, text))
     else:
         raise InvalidInput(f"{path.name} as a list of shots", ".toml, .json, .csv or .md")
+    return ShotList(path, _named_apart(path, rows))
+
+
+def _named_apart(path: Path, rows: list[dict[str, Any]]) -> tuple[Shot, ...]:
+    """Shots that all have names of their own, and are at least one."""
     if not rows:
         raise InvalidInput(f"{path.name} holds no shot", "at least one")
     shots = tuple(_checked(path, number, row) for number, row in enumerate(rows, 1))
@@ -88,7 +93,7 @@ def load_shots(path: Path) -> ShotList:
                 f"{path.name}: shots {first} and {number} are both named {shot.name!r}",
                 "a name for each, which its files get",
             )
-    return ShotList(path, shots)
+    return shots
 
 
 def _toml(path: Path, text: str) -> Any:  # noqa: ANN401  whatever the file holds
@@ -208,6 +213,17 @@ def _checked(path: Path, number: int, row: dict[str, Any]) -> Shot:
     return shot_from(
         row, f"{path.name}, shot {number}" + (f" ({name})" if isinstance(name, str) else "")
     )
+
+
+def shots_from(text: str, name: str) -> tuple[Shot, ...]:
+    """Shots of a list in JSON that is no file.
+
+    Raises:
+        InvalidInput: see :func:`load_shots`.
+    """
+    path = Path(name)
+    rows = _from_table(path, _json(path, text))
+    return _named_apart(path, rows)
 
 
 def shot_from(row: dict[str, Any], where: str) -> Shot:

@@ -32,6 +32,7 @@ class Dispatcher:
         log: told of every change.
         metrics: counts what has ended.
         executor: who works; processes on this machine, one for each device, where None.
+        prepare: what has to be done before a job can be planned.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Dispatcher:
         log: EventLog,
         metrics: Metrics,
         executor: Executor | None = None,
+        prepare: Callable[[JobRow, CancelToken], None] | None = None,
     ) -> None:
         self._journal, self._storage, self._settings = journal, storage, settings
         self._log, self._metrics = log, metrics
         self._executor = executor or LocalProcesses(
             storage, [str(choose_device(name)) for name in settings.devices]
         )
+        self._prepare = prepare
         self._changed = threading.Condition()
         self._stopping = False
         self._running = ""
@@ -181,6 +184,8 @@ class Dispatcher:
         self._say(row)
 
     def _planned(self, row: JobRow) -> JobRow:
+        if self._prepare is not None:
+            self._prepare(row, self._cancel)
         plan, pinned, _ = make_durable(
             order_from_json(row.order),
             chunk_frames=self._settings.chunk_frames,

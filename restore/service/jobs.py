@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -71,30 +73,60 @@ class Jobs(rpc.JobServiceServicer):
             names = [
                 request_id(principal, request.request_id, n) for n in range(len(request.sources))
             ]
-            there = {name: self._known(name) for name in names}
             new = [
-                (name, *self._ready(request, n, name, principal))
-                for n, name in enumerate(names)
-                if there[name] is None
+                (name, *self._ready(request, place, name, principal))
+                for place, name in enumerate(names)
+                if self._known(name) is None
             ]
-            self._check_quota(principal, [plan for _, _, plan in new])
-            for name, upload, plan in new:
-                facts = _facts(upload, plan)
-                if request.validate_only:
-                    there[name] = _unbooked(name, principal, facts)
-                    continue
-                there[name] = self._journal.create(
-                    name,
-                    "",
-                    order_to_json(plan.job),
-                    0,
-                    principal=principal,
-                    request_id=name,
-                    facts=facts,
-                )
-            self._dispatcher.wake()
-            rows = [row for row in there.values() if row is not None]
-            return pb.CreateJobsResponse(jobs=[self._told(row) for row in rows])
+            orders = {
+                name: (order_to_json(plan.job), _facts(upload, plan)) for name, upload, plan in new
+            }
+            rows = self.book(
+                principal,
+                [(name, *orders.get(name, ("", {}))) for name in names],
+                validate_only=request.validate_only,
+            )
+            return pb.CreateJobsResponse(jobs=[self.told(row) for row in rows])
+
+    def book(
+        self,
+        principal: str,
+        wanted: list[tuple[str, str, dict[str, Any]]],
+        *,
+        validate_only: bool,
+    ) -> list[JobRow]:
+        """Book jobs, all of them or none; those that are there already are given as they are.
+
+        Args:
+            principal: whose they are.
+            wanted: id, order and facts of each; the facts have ``pixels`` for the quota.
+            validate_only: check and tell, and book nothing.
+
+        Raises:
+            QuotaExceeded: together with what has not ended they are too many or too large.
+        """
+        there = {name: self._known(name) for name, _, _ in wanted}
+        new = [row for row in wanted if there[row[0]] is None]
+        self._check_quota(principal, [facts["pixels"] for _, _, facts in new])
+        for name, order, facts in new:
+            if validate_only:
+                there[name] = _unbooked(name, principal, facts)
+                continue
+            there[name] = self._journal.create(
+                name, "", order, 0, principal=principal, request_id=name, facts=facts
+            )
+        self._dispatcher.wake()
+        return [row for row in there.values() if row is not None]
+
+    def deliverable(self, job: str, container: str) -> Path:
+        """Where a job's deliverable will be.
+
+        Raises:
+            InvalidInput: no container that is written.
+        """
+        if container not in _CONTAINERS:
+            raise InvalidInput(f"container {container[:20]!r}", f"one of {', '.join(_CONTAINERS)}")
+        return self._deliverables.place(job, container)
 
     def _known(self, name: str) -> JobRow | None:
         """The job that this request made when it was sent before."""
@@ -109,9 +141,7 @@ class Jobs(rpc.JobServiceServicer):
         """A job's source and plan."""
         upload = self._uploads.get(parse_name("uploads", request.sources[place]), principal)
         wanted = request.delivery
-        ending = wanted.container or ".mkv"
-        if ending not in _CONTAINERS:
-            raise InvalidInput(f"container {ending[:20]!r}", f"one of {', '.join(_CONTAINERS)}")
+        place_of = self.deliverable(name, wanted.container or ".mkv")
         recipe, options = recipe_of(request.recipe)
         for field in ("codec", "crf", "speed", "bit_depth"):
             if wanted.HasField(field):
@@ -119,7 +149,6 @@ class Jobs(rpc.JobServiceServicer):
         if request.HasField("range"):
             stop = request.range.stop if request.range.HasField("stop") else None
             options["range"] = FrameRange(request.range.start, stop)
-        place_of = self._deliverables.place(name, ending)
         job = make_job(self._uploads.path(upload), place_of, recipe, options)
         plan = plan_job(replace(job, overwrite=True), measure=True)
         self._check_size(plan)
@@ -136,15 +165,15 @@ class Jobs(rpc.JobServiceServicer):
         if (plan.frames or 0) > limits.max_frames:
             raise InvalidInput(f"{plan.frames} frames", f"at most {limits.max_frames}")
 
-    def _check_quota(self, principal: str, plans: list[JobPlan]) -> None:
+    def _check_quota(self, principal: str, pixels: list[int]) -> None:
         alive = self._journal.jobs(_ALIVE, principal=principal, limit=self._settings.max_jobs + 1)
-        if len(alive) + len(plans) > self._settings.max_jobs:
+        if len(alive) + len(pixels) > self._settings.max_jobs:
             raise QuotaExceeded(
-                f"{len(plans)} jobs beside {len(alive)} that have not ended",
+                f"{len(pixels)} jobs beside {len(alive)} that have not ended",
                 f"at most {self._settings.max_jobs} together",
             )
         held = sum(row.facts.get("pixels", 0) for row in alive)
-        new = sum(_pixels(plan) for plan in plans)
+        new = sum(pixels)
         if held + new > self._settings.max_job_pixels:
             raise QuotaExceeded(
                 f"{new} frames x pixels beside {held} of jobs that have not ended",
@@ -154,7 +183,7 @@ class Jobs(rpc.JobServiceServicer):
     def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:
         """A job as it is."""
         with translated(context):
-            return pb.GetJobResponse(job=self._told(self._row(request.name, context)))
+            return pb.GetJobResponse(job=self.told(self._row(request.name, context)))
 
     def ListJobs(
         self, request: pb.ListJobsRequest, context: grpc.ServicerContext
@@ -175,9 +204,7 @@ class Jobs(rpc.JobServiceServicer):
             )
             last = rows[-1] if len(rows) == size else None
             token = f"{last.created_s!r}/{last.id}" if last else ""
-            return pb.ListJobsResponse(
-                jobs=[self._told(row) for row in rows], next_page_token=token
-            )
+            return pb.ListJobsResponse(jobs=[self.told(row) for row in rows], next_page_token=token)
 
     def WatchJob(
         self, request: pb.WatchJobRequest, context: grpc.ServicerContext
@@ -187,7 +214,7 @@ class Jobs(rpc.JobServiceServicer):
             last = None
             while context.is_active():
                 row = self._row(request.name, context)
-                job = self._told(row)
+                job = self.told(row)
                 if job != last:
                     last = job
                     yield pb.WatchJobResponse(job=job)
@@ -227,17 +254,19 @@ class Jobs(rpc.JobServiceServicer):
         with translated(context):
             principal = principal_of(context, self._settings)
             job = parse_name("jobs", name)
-            return self._told(self._dispatcher.move(job, principal, state, "asked by the client"))
+            return self.told(self._dispatcher.move(job, principal, state, "asked by the client"))
 
     def _row(self, name: str, context: grpc.ServicerContext) -> JobRow:
         principal = principal_of(context, self._settings)
         return self._journal.job(parse_name("jobs", name), principal)
 
-    def _told(self, row: JobRow) -> pb.Job:
+    def told(self, row: JobRow) -> pb.Job:
+        """A job as the contract tells it."""
         job = pb.Job(
             name=job_name(row.id),
             state=f"JOB_STATE_{row.state.value}",
-            source=upload_name(row.facts["upload"]),
+            # One whose clip is made here has no upload.
+            source=upload_name(row.facts["upload"]) if row.facts["upload"] else "",
             recipe=row.facts["recipe"],
             estimate=pb.Estimate(**row.facts["estimate"]),
             progress=self._progress(row),

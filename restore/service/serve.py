@@ -6,6 +6,7 @@ import fcntl
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ from restore.service.auth import Authenticator
 from restore.service.catalogue import Catalogue
 from restore.service.deliverables import Deliverables
 from restore.service.dispatch import Dispatcher
+from restore.service.generation import Generation, prepare
 from restore.service.jobs import Jobs
 from restore.service.live import Live
 from restore.service.log import EventLog, Metrics
@@ -30,6 +32,8 @@ from restore.service.uploads import Uploads
 from restore.service.v1 import (
     catalog_pb2,
     catalog_pb2_grpc,
+    generation_pb2,
+    generation_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     restoration_pb2,
@@ -47,6 +51,7 @@ _SERVICES = tuple(
         (job_pb2, "JobService"),
         (transfer_pb2, "TransferService"),
         (catalog_pb2, "CatalogService"),
+        (generation_pb2, "GenerationService"),
     )
 )
 # Calls that only wait (watching, health) beside live streams.
@@ -88,7 +93,13 @@ class Server:
         uploads = Uploads(storage.root / "uploads", settings)
         deliverables = Deliverables(storage.root / "deliverables")
         self.dispatcher = Dispatcher(
-            self._journal, storage, settings, self._log, self.metrics, executor
+            self._journal,
+            storage,
+            settings,
+            self._log,
+            self.metrics,
+            executor,
+            prepare=partial(prepare, storage, settings.devices[0]),
         )
         self._health = health.HealthServicer()
         self._server = grpc.server(
@@ -105,9 +116,11 @@ class Server:
         )
         live = Live(settings, self._log, self.metrics)
         jobs = Jobs(self._journal, uploads, deliverables, self.dispatcher, settings)
+        generation = Generation(jobs, uploads, storage, settings)
         transfers = Transfers(uploads, deliverables, self._journal, settings)
         restoration_pb2_grpc.add_RestorationServiceServicer_to_server(live, self._server)
         job_pb2_grpc.add_JobServiceServicer_to_server(jobs, self._server)
+        generation_pb2_grpc.add_GenerationServiceServicer_to_server(generation, self._server)
         transfer_pb2_grpc.add_TransferServiceServicer_to_server(transfers, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(Catalogue(), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -52,6 +52,9 @@ class ServiceSettings(BaseSettings):
         chunk_frames: frames of a job's chunk.
         threads: threads of torch in one worker; all cores where None.
         metrics_address: host and port of Prometheus metrics; none where empty.
+        pipelines: diffusion pipelines that clients may name: a folder, or a hub id, ``@`` and the
+            commit.
+        loras: LoRA files that clients may name.
         dev: reflection.
     """
 
@@ -77,6 +80,8 @@ class ServiceSettings(BaseSettings):
     chunk_frames: int = Field(default=48, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)
     metrics_address: str = ""
+    pipelines: dict[str, str] = Field(default_factory=dict)
+    loras: dict[str, Path] = Field(default_factory=dict)
     dev: bool = False
 
     @classmethod
