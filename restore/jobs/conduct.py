@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -78,6 +78,7 @@ class _Conducted:
         self._began_s = time.perf_counter()
         self._frames: dict[int, int] = {}
         self._kept = 0
+        self._stage_s: Mapping[str, float] = {}
         self._failure: RestoreError | None = None
         self._lock = threading.Lock()
 
@@ -194,10 +195,13 @@ class _Conducted:
             if answer["kind"] == kind:
                 return answer
             if number is not None:
-                self._progress(number, answer["frames"])
+                self._progress(number, answer["frames"], answer["stage_s"])
 
-    def _progress(self, number: int, frames: int) -> None:
+    def _progress(
+        self, number: int, frames: int, stage_s: Mapping[str, float] | None = None
+    ) -> None:
         with self._lock:
+            self._stage_s = stage_s or self._stage_s
             self._frames[number] = frames
             if self._on_progress is None:
                 return
@@ -205,7 +209,7 @@ class _Conducted:
             done = sum(self._frames.values())
             elapsed_s = time.perf_counter() - self._began_s
             pace = max(1, done - self._kept)
-            self._on_progress(Progress(done, self._total, elapsed_s * done / pace))
+            self._on_progress(Progress(done, self._total, elapsed_s * done / pace, self._stage_s))
 
 
 def _span(plan: DurablePlan, number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,6 +74,7 @@ class Work:
         torch.set_num_threads(plan.threads)
         self._job = replace(job, settings=replace(job.settings, device=device))
         self._timings = plan.timings
+        self._cuts = sorted(_cuts_of(self._job))
         self._planned = self._anew()
         if facts_of(self._planned, device) != plan.body["stages"]:
             raise JobError(
@@ -108,6 +110,7 @@ class Work:
             sink.abort()
             raise
         report["warnings"] = list(reader.warnings)
+        report["shot"] = bisect_right(self._cuts, sink.times[-1].index) if sink.times else None
         return ChunkDone(number, sha256, size_bytes, tuple(sink.times), report)
 
     def _run(
@@ -207,6 +210,16 @@ class Work:
             "streams": [asdict(stream) for stream in written.streams],
             "warnings": list(dict.fromkeys([*heard, *written.warnings, *beside])),
         }
+
+
+def _cuts_of(job: Job) -> set[int]:
+    """Source frames that begin a shot, the clip's first one apart."""
+    cuts = set(job.settings.cuts)
+    for step in job.recipe.steps:
+        given = step.settings.get("cuts")
+        if step.stage == "shots" and isinstance(given, list | tuple):
+            cuts.update(int(cut) for cut in given)
+    return cuts - {0}
 
 
 def _own_facts(facts: dict[str, str], chunk: Chunk) -> dict[str, str]:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -59,12 +59,12 @@ class _Answers:
         self._out.write(json.dumps({"kind": kind, **values}) + "\n")
         self._out.flush()
 
-    def progress(self, frames: int) -> None:
-        """Send the number of frames done, not too often."""
+    def progress(self, frames: int, stage_s: Mapping[str, float]) -> None:
+        """Send the number of frames done and the time spent in each stage, not too often."""
         now = time.monotonic()
         if now - self._said_s >= _PROGRESS_S:
             self._said_s = now
-            self.say("progress", frames=frames)
+            self.say("progress", frames=frames, stage_s=dict(stage_s))
 
 
 def _private_stdout() -> IO[str]:
@@ -111,14 +111,15 @@ class _Desk:
             self._job, self._work = request["job"], None
         elif request["do"] == "chunk":
             done = self._opened().chunk(
-                request["number"], lambda progress: self._answers.progress(progress.frames_done)
+                request["number"],
+                lambda told: self._answers.progress(told.frames_done, told.stage_s),
             )
             times = [[t.pts, str(t.time_base), t.duration, t.index] for t in done.times]
             self._answers.say("chunk", **{**asdict(done), "times": times})
         else:
             result = self._opened().assemble(
                 self._journal.chunks(self._job),
-                self._answers.progress,
+                lambda frames: self._answers.progress(frames, {}),
                 overwrite=request["overwrite"],
             )
             self._answers.say("delivered", result=result)

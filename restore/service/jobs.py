@@ -305,9 +305,11 @@ class Jobs(rpc.JobServiceServicer):
             told.fps = running.fps
             if running.eta_s is not None:
                 told.eta_s = running.eta_s
-        stages = tally.report.get("stages", [])
-        slowest = max(stages, key=lambda stage: stage["elapsed_s"], default=None)
-        told.stage = slowest["stage"] if slowest else ""
+        stage_s = {one["stage"]: one["elapsed_s"] for one in tally.report.get("stages", [])}
+        if running is not None and running.stage_s:
+            stage_s = dict(running.stage_s)
+        told.stage = max(stage_s, key=lambda stage: stage_s[stage], default="")
+        told.shot = tally.report.get("shot") or 0
         return told
 
 

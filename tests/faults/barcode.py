@@ -37,6 +37,7 @@ def write(
     times: list[int] | None = None,
     shots: tuple[int, ...] = (),
     shown: list[int] | None = None,
+    sound: Path | None = None,
 ) -> Path:
     """A lossless clip of numbered frames.
 
@@ -47,10 +48,12 @@ def write(
         times: pts in hundredths of a frame; even where None.
         shots: frames from which the ground has another shade.
         shown: the number that each frame carries; its own where None.
+        sound: a file whose sound goes along.
     """
     base = 1 / rate / 100
     video = VideoSpec(WIDTH_PX, HEIGHT_PX, base, _RGB, frame_rate=rate, is_vfr=times is not None)
-    with open_writer(str(path), Delivery("ffv1", bit_depth=8), video) as writer:
+    heard = None if sound is None else str(sound)
+    with open_writer(str(path), Delivery("ffv1", bit_depth=8), video, copy_from=heard) as writer:
         for number in range(frames):
             shade = 0.3 + 0.1 * (sum(number >= shot for shot in shots) % 5)
             frame = Frame(

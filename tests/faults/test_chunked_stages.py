@@ -84,7 +84,7 @@ def test_chunks_in_any_order_do_not_change_a_byte(video, tmp_path, name):
     recipe = RECIPES[name]
     truth = done_at_once(video, tmp_path, recipe)
     job = make_job(video, tmp_path / "pieces.mp4", recipe, {})
-    for chunk_frames in (1000, 25, 7):
+    for chunk_frames in (25, 7):
         plan, pinned, _ = make_durable(job, chunk_frames=chunk_frames, threads=1)
         storage = Storage(tmp_path / "work")
         storage.prepare(plan.id)
