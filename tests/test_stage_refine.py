@@ -84,6 +84,36 @@ def refined(stage, frames, settings=CPU):
     return list(process(frames, [stage], settings))
 
 
+def test_chunks_of_one_worker_load_the_pipeline_once(folders, tmp_path, monkeypatch):
+    """And give the bytes of workers that load it for each chunk."""
+    from restore.diffusion import load
+    from restore.jobs.durable import make_durable
+    from restore.jobs.storage import Storage
+    from restore.jobs.work import Work
+
+    real, count = load.load_pipeline, []
+
+    def counted(*args, **kwargs):
+        count.append(args)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(load, "load_pipeline", counted)
+    source = write_clip(tmp_path / "in.mkv", 6, size_px=(64, 48))
+    more = {"model": folders["sd"], "prompt": "a street", "strength": 0.5, "steps": 2}
+    steps = (Step("shots", {"cuts": [2, 4]}), Step("refine", {**more, "detail_px": 2}))
+    recipe = Recipe("painted", "", steps, delivery={"profile": "ffv1"})
+    job = make_job(source, tmp_path / "out.mkv", recipe, {"device": "cpu"})
+    plan, pinned, _ = make_durable(job, chunk_frames=2, threads=1)
+    assert len(plan.chunks) == 3
+    storage = Storage(tmp_path / "work")
+    storage.prepare(plan.id)
+    alone = [Work(plan, pinned, "cpu", storage, plan.id).chunk(n).sha256 for n in range(3)]
+    count.clear()
+    work = Work(plan, pinned, "cpu", storage, plan.id)
+    assert [work.chunk(n).sha256 for n in range(3)] == alone
+    assert len(count) == 1
+
+
 def warp_error(frames, source):
     """Mean distance of each frame from the one before, brought along the source's motion."""
     total = []

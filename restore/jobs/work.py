@@ -72,7 +72,8 @@ class Work:
     ) -> None:
         self._plan, self._storage, self._name = plan, storage, name
         torch.set_num_threads(plan.threads)
-        self._job = replace(job, settings=replace(job.settings, device=device))
+        context = replace(job.context, kept={})
+        self._job = replace(job, settings=replace(job.settings, device=device), context=context)
         self._timings = plan.timings
         self._cuts = sorted(_cuts_of(self._job))
         self._planned = self._anew()

@@ -51,6 +51,8 @@ class StageContext:
         job: the job's name, for seeds of stages that work on the stream and get none.
         shared: what a stage finds out and a later stage of the same job goes by, by name; new for
             every job.
+        kept: what was loaded for the same job before and may be used again, by name, since its
+            chunks come one after the other; None where nothing is kept.
         device: where networks of stages that work on the stream compute; others are placed by the
             engine.
         precision: ``exact`` or ``fast``, for the same.
@@ -68,6 +70,7 @@ class StageContext:
     precision: str = "exact"
     backend: str = "torch"
     picture: Callable[[int], Frame] | None = None
+    kept: dict[str, object] | None = None
 
 
 class StageClass(Protocol):

@@ -109,10 +109,6 @@ class Refine:
             InvalidInput: a scheduler, prompt or number of steps that does not do.
             ModelError: weights are missing, gated, damaged or do not belong together.
         """
-        from restore.diffusion.folder import find_pipeline
-        from restore.diffusion.load import load_pipeline
-        from restore.diffusion.lora import apply_lora
-        from restore.diffusion.schedule import set_scheduler
         from restore.refinement.painter import Painter, check_steps
 
         if settings.scheduler is not None and settings.scheduler not in SCHEDULERS:
@@ -120,25 +116,27 @@ class Refine:
                 f"scheduler {settings.scheduler!r}", f"one of {', '.join(SCHEDULERS)}"
             )
         check_steps(_brush(settings))
-        folder = find_pipeline(settings.model, revision=settings.revision, sha256=settings.sha256)
-        net = settings.controlnet
-        control = None if net is None else find_pipeline(net, revision=settings.controlnet_revision)
-        loaded = load_pipeline(folder, "image-to-image", controlnet=control)
+        loaded, loras = cls._kept(settings, context)
         stage = cls(settings, loaded, context.job)
-        for one in settings.lora:
-            stage._loras.append(
-                apply_lora(
-                    loaded,
-                    Path(one.file),
-                    model_strength=one.model_strength,
-                    text_strength=one.text_strength,
-                    sha256=one.sha256,
-                )
-            )
-        set_scheduler(loaded, settings.scheduler)
+        stage._loras = loras
         # Wrong prompts and schedulers are told before anything is decoded.
         stage._painter = Painter(loaded, _brush(settings), carried=settings.same_film)
         return stage
+
+    @classmethod
+    def _kept(
+        cls, settings: Settings, context: StageContext
+    ) -> tuple[LoadedPipeline, list[AppliedLora]]:
+        """The pipeline of the chunk before, where there was one; stages of one chain have each
+        their own, since they work side by side."""
+        place = sum(name.startswith("refine ") for name in context.shared)
+        context.shared[f"refine {place}"] = settings
+        name = f"refine {place} {settings.model_dump_json()}"
+        kept = {} if context.kept is None else context.kept
+        known = kept.get(name)
+        if not isinstance(known, tuple):
+            known = kept[name] = _loaded(settings)
+        return known
 
     def facts(self) -> Mapping[str, str]:
         """Model, hashes and settings; after the run, what was made up in each shot."""
@@ -216,6 +214,31 @@ class Refine:
         self._format = f"{str(dtype).removeprefix('torch.')} on {device}"
         self._painter = Painter(self._loaded, _brush(settings), carried=settings.same_film)
         return self._painter
+
+
+def _loaded(settings: Refine.Settings) -> tuple[LoadedPipeline, list[AppliedLora]]:
+    """The pipeline with its scheduler, its ControlNet and its LoRAs."""
+    from restore.diffusion.folder import find_pipeline
+    from restore.diffusion.load import load_pipeline
+    from restore.diffusion.lora import apply_lora
+    from restore.diffusion.schedule import set_scheduler
+
+    folder = find_pipeline(settings.model, revision=settings.revision, sha256=settings.sha256)
+    net = settings.controlnet
+    control = None if net is None else find_pipeline(net, revision=settings.controlnet_revision)
+    loaded = load_pipeline(folder, "image-to-image", controlnet=control)
+    loras = [
+        apply_lora(
+            loaded,
+            Path(one.file),
+            model_strength=one.model_strength,
+            text_strength=one.text_strength,
+            sha256=one.sha256,
+        )
+        for one in settings.lora
+    ]
+    set_scheduler(loaded, settings.scheduler)
+    return loaded, loras
 
 
 def _brush(settings: Refine.Settings) -> Brush:
