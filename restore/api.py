@@ -30,7 +30,7 @@ AUTO = "auto"
 class RunOptions(TypedDict, total=False):
     """Everything that may be said of a job beside source, destination and recipe.
 
-    The first fifteen depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
+    The first sixteen depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
     ``precision``, ``backend``, ``tile_px``, ``batch`` and ``memory_bytes`` are the engine's, see
     :class:`restore.engine.settings.EngineSettings`; the rest belongs to the clip, see
     :class:`restore.restoration.Job`. ``range`` may be text: frames ``START:STOP`` or timecodes.
@@ -49,6 +49,7 @@ class RunOptions(TypedDict, total=False):
     no_networks: bool
     look: str | None
     invent: float | None
+    crop: str | None
     fps: str | int | Fraction | None
     slowmo: str | int | float | Fraction | None
     device: str

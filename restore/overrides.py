@@ -39,6 +39,7 @@ class Overrides:
         speed: encoder speed.
         bit_depth: bits of a delivered sample.
         seed: changes every random choice.
+        crop: ``LEFT:TOP:RIGHT:BOTTOM`` in pixels, or ``auto``.
         no_networks: drop every stage that needs weights, and with them the wish for another size.
     """
 
@@ -57,6 +58,7 @@ class Overrides:
     fps: str | int | Fraction | None = None
     slowmo: str | int | float | Fraction | None = None
     invent: float | None = None
+    crop: str | None = None
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -84,6 +86,8 @@ def adapted(recipe: Recipe, wanted: Overrides) -> Recipe:
         if wanted.quality not in QUALITIES:
             raise InvalidInput(f"quality {wanted.quality!r}", f"one of {', '.join(QUALITIES)}")
         recipe = replace(recipe, quality=wanted.quality)
+    if wanted.crop is not None:
+        recipe = replace(recipe, crop=wanted.crop)
     if wanted.seed is not None:
         if wanted.seed < 0:
             raise InvalidInput(f"seed {wanted.seed}", "0 or more")

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from restore.backend import choose_backend
+from restore.cropping import chosen_crop
 from restore.delivered import changed_times, video_of
 from restore.engine.device import choose_device
 from restore.engine.layout import Layout, choose_layout
@@ -21,6 +22,7 @@ from restore.engine.stage import AnyStage, Stage, StreamStage, clock_after
 from restore.engine.varied import Variant, VariedStage, base_of
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo, FieldOrder, Frame
+from restore.media.crop import asked_crop, cut_info
 from restore.media.master import VideoSpec
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
@@ -158,9 +160,10 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         InvalidInput, MediaError, ModelError: what is asked for cannot be done, and why.
     """
     job = _with_cuts(job)
+    job, said = _with_crop(job)
     # A pipe can be read once only, so what looks at it is kept to read on from.
     reader = open_source(job) if job.source == "-" else None
-    info = reader.info if reader else probe(job.source, rate=job.rate)
+    info = reader.info if reader else cut_info(probe(job.source, rate=job.rate), job.recipe.crop)
     check_rate(info, None if job.rate is None else format_rate(job.rate))
     delivery = _delivery(job, info)
     check_destination(job.source, job.destination, delivery)
@@ -194,6 +197,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         memory_bytes=most + (len(stages) + 2) * job.settings.queue_bytes,
         pipeline=pipeline,
         notes=(
+            *said,
             *info.color_guesses,
             *info.warnings,
             *_beyond_memory(stages, job.settings),
@@ -204,9 +208,19 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     )
 
 
-def open_source(job: Job) -> ClipReader:
+def open_source(job: Job, frames: FrameRange | None = None) -> ClipReader:
     """A reader over the part of the source that a job takes."""
-    return ClipReader(job.source, range=job.range, strict=job.strict, rate=job.rate)
+    crop = asked_crop(job.recipe.crop)
+    span = frames or job.range
+    return ClipReader(job.source, range=span, strict=job.strict, rate=job.rate, crop=crop)
+
+
+def _with_crop(job: Job) -> tuple[Job, tuple[str, ...]]:
+    """The job with its crop in pixels, and a note about it."""
+    if not job.recipe.crop:
+        return job, ()
+    crop, said = chosen_crop(job.recipe.crop, job.source, job.range, job.rate)
+    return replace(job, recipe=replace(job.recipe, crop=str(crop))), (said,)
 
 
 def _beyond_memory(stages: list[StagePlan], settings: EngineSettings) -> tuple[str, ...]:
@@ -265,7 +279,7 @@ def build_pipeline(job: Job) -> tuple[AnyStage | VariedStage, ...]:
 def _picture(job: Job, number: int) -> Frame:
     """One frame of a job's source, upright, whatever part of it the job takes."""
     only = FrameRange(number, number + 1)
-    with ClipReader(job.source, range=only, strict=job.strict, rate=job.rate) as reader:
+    with open_source(job, only) as reader:
         for raw in reader:
             return to_frame(raw, torch.device("cpu"), reader.info.rotation_deg)
     raise InvalidInput(f"frame {number} of {job.source}", "a frame that the source has")

@@ -71,6 +71,8 @@ class Recipe:
         scale: output size over input size; None leaves it to the stages.
         quality: which models roles get: ``fast``, ``good`` or ``best``.
         look: of the upscaling network that ships: ``faithful`` or ``vivid``.
+        crop: what is cut off before anything else: ``LEFT:TOP:RIGHT:BOTTOM`` in pixels, ``auto``
+            for the black borders that the clip shows, or empty.
         delivery: settings of the delivery, by the fields of ``restore.media.profiles.Delivery``;
             without a profile the output's name decides.
         seed: changes every random choice.
@@ -88,6 +90,7 @@ class Recipe:
     shots: tuple[ShotSettings, ...] = ()
     side_clips: str | None = None
     look: str = "faithful"
+    crop: str = ""
 
     def __post_init__(self) -> None:
         if self.look not in LOOKS:
@@ -141,6 +144,8 @@ class Recipe:
             ]
         if self.look != "faithful":
             table["look"] = self.look
+        if self.crop:
+            table["crop"] = self.crop
         return json.dumps(table, sort_keys=True, default=str)
 
     def job_name(self) -> str:
@@ -237,6 +242,7 @@ class _RecipeFile(BaseModel):
     shots: list[_ShotRow] = Field(default_factory=list)
     side_clips: str | None = None
     look: str = "faithful"
+    crop: str = ""
 
     def inside(self, name: str) -> Recipe:
         steps = []
@@ -256,6 +262,7 @@ class _RecipeFile(BaseModel):
             seed=self.seed,
             side_clips=self.side_clips,
             look=self.look,
+            crop=self.crop,
         )
         shots = sorted((row.inside(recipe) for row in self.shots), key=lambda s: s.span.start)
         return replace(recipe, shots=tuple(shots))

@@ -44,11 +44,22 @@ ALLOWED = {
     "order": VOCABULARY | {"engine", "models"},
     "pace": VOCABULARY | {"media"},
     "plan": VOCABULARY
-    | {"order", "pace", "delivered", "preflight", "recipe", "stages", "engine", "media"},
+    | {
+        "cropping",
+        "order",
+        "pace",
+        "delivered",
+        "preflight",
+        "recipe",
+        "stages",
+        "engine",
+        "media",
+    },
     "comparison": VOCABULARY | {"engine", "media", "degrade"},
     "sides": VOCABULARY | {"plan", "engine", "media"},
     "restoration": VOCABULARY | {"sides", "plan", "recipe", "stages", "engine", "media"},
     "jobs": VOCABULARY | {"engine", "media", "plan", "recipe", "restoration", "stages"},
+    "cropping": VOCABULARY | {"analysis", "engine", "media"},
     "overrides": VOCABULARY | {"recipe", "stages"},
     "batch": VOCABULARY | {"media"},
 }

@@ -102,6 +102,14 @@ Invent = Annotated[
         rich_help_panel=_RECIPE,
     ),
 ]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        help="Cut off before anything else: LEFT:TOP:RIGHT:BOTTOM in pixels, or auto for the black "
+        "borders that the clip shows.",
+        rich_help_panel=_RECIPE,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(min=0, help="Changes every random choice.", rich_help_panel=_RECIPE),

@@ -168,6 +168,8 @@ def make_durable(
     settings = replace(job.settings, memory_bytes=budget, device=str(device), backend=backend)
     job = replace(job, settings=settings)
     planned = plan_job(job)
+    # What was found in the pictures is pinned with the rest.
+    job = replace(job, recipe=replace(job.recipe, crop=planned.job.recipe.crop))
     timings, why = find_timings(planned, cancel)
     planned = _listed(job, timings) if timings or why else planned
     asked = job

@@ -28,7 +28,7 @@ from restore.jobs.timings import listed_pipeline
 from restore.media.layout import choose_color, choose_format
 from restore.media.reader import ClipReader
 from restore.media.sidecar import save_beside
-from restore.plan import Job, JobPlan, plan_job
+from restore.plan import Job, JobPlan, open_source, plan_job
 from restore.restoration import MADE_UP, measured_of, open_master
 
 __all__ = ["ChunkDone", "Work", "clip_end"]
@@ -100,9 +100,7 @@ class Work:
         layout, color = self._samples(planned)
         path = self._storage.chunk(self._name, number)
         sink = LosslessChunk(path, layout, color, chunk.core.start, chunk.core.stop)
-        reader = ClipReader(
-            self._job.source, range=chunk.needs, strict=self._job.strict, rate=self._job.rate
-        )
+        reader = open_source(planned.job, chunk.needs)
         try:
             with reader:
                 report = self._run(reader, sink, planned, chunk, on_progress, cancel)

@@ -14,6 +14,7 @@ from typing import Self
 
 from restore.errors import DamagedMedia, InvalidInput
 from restore.frames import ClipInfo, RawFrame
+from restore.media.crop import Crop, cropped, cropped_info
 from restore.media.feed import ChildFeed, Ended, Feed, PipeFeed
 from restore.media.isolate import DecodeLimits
 from restore.media.y4m_in import is_y4m
@@ -36,6 +37,7 @@ class ClipReader:
         strict: raise at the first damage instead of ending with a warning.
         limits: what the file may cost; the defaults where None.
         rate: frames per second of pictures; what they say themselves, or 25, where None.
+        crop: sides that are cut off every picture; ``info`` says what is left.
 
     Attributes:
         info: description of the clip.
@@ -58,6 +60,7 @@ class ClipReader:
         strict: bool = False,
         limits: DecodeLimits | None = None,
         rate: Fraction | None = None,
+        crop: Crop | None = None,
     ) -> None:
         limits = limits or DecodeLimits()
         self._source = str(source)
@@ -86,6 +89,9 @@ class ClipReader:
             self._feed = ChildFeed(payload, limits)
         self._finalizer = weakref.finalize(self, self._feed.close)
         self.info: ClipInfo = self._feed.info
+        self._crop: Crop | None = None
+        if crop is not None and not crop.is_nothing:
+            self.info, self._crop = cropped_info(self.info, crop)
         self.warnings: tuple[str, ...] = self.info.warnings
 
     def __iter__(self) -> Iterator[RawFrame]:
@@ -104,7 +110,7 @@ class ClipReader:
             self._end(answer)
             raise StopIteration
         self.frames_read += 1
-        return answer
+        return answer if self._crop is None else cropped(answer, self._crop)
 
     def _end(self, ended: Ended) -> None:
         """Book what the end says, and raise where nothing usable came of it."""

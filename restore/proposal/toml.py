@@ -28,6 +28,8 @@ def recipe_toml(proposal: Proposal, heading: str) -> str:
     if recipe.scale is not None:
         lines.append(f"scale = {_value(str(recipe.scale))}")
     lines += [f"quality = {_value(recipe.quality)}", f"seed = {recipe.seed}"]
+    if recipe.crop:
+        lines.append(f"crop = {_value(recipe.crop)}")
     for step in recipe.steps:
         lines += ["", *_comment(proposal.why.get(step.stage, ""))]
         lines += ["[[steps]]", f"stage = {_value(step.stage)}"]

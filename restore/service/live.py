@@ -114,6 +114,10 @@ class _Stream:
         time_base = _positive(spec.time_base, "time base")
         rate = _positive(spec.frame_rate, "frame rate") if spec.HasField("frame_rate") else None
         recipe, options = recipe_of(spec.recipe)
+        if recipe.crop:
+            raise InvalidInput(
+                f"crop {recipe.crop!r} for live frames", "frames that are cropped already"
+            )
         job = make_job("-", "-", recipe, options)
         settings = replace(
             job.settings,
