@@ -17,7 +17,15 @@ from restore.media.reader import ClipReader
 __all__ = ["SCENES", "Triplet", "clip_triplets", "drawn", "middlebury"]
 
 Picture = NDArray[np.uint8]
-SCENES = ("title", "small and fast", "occlusion", "thin", "repeated", "large")
+#: What is drawn, and the middle of where it is hard, (x, y) px.
+SCENES = {
+    "title": (330, 160),
+    "small and fast": (140, 105),
+    "occlusion": (120, 180),
+    "thin": (110, 180),
+    "repeated": (240, 150),
+    "large": (60, 250),
+}
 _FILMS = {"Market Street": "a_trip_down_market_street_before_the_fire"}
 _FILMS |= {"Train Robbery": "the_great_train_robbery"}
 _CLIPS = {"bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
@@ -47,8 +55,8 @@ def middlebury(assets: Path) -> list[Triplet]:
     ]
 
 
-def clip_triplets(assets: Path) -> dict[str, list[Triplet]]:
-    """Frames n and n + 2 of clips, with n + 1 as the truth."""
+def clip_triplets(assets: Path, each: int = _EACH) -> dict[str, list[Triplet]]:
+    """Frames n and n + 2 of clips, with n + 1 as the truth, at ``each`` places of a clip."""
     import torch
 
     found = {}
@@ -56,19 +64,20 @@ def clip_triplets(assets: Path) -> dict[str, list[Triplet]]:
         with ClipReader(str(assets / "media" / "clips" / file)) as reader:
             frames = [
                 to_frame(raw, torch.device("cpu"), 0).data.clamp(0, 1).mul(255).round()
-                for raw in islice(reader, _SPACING * _EACH + 3)
+                for raw in islice(reader, _SPACING * each + 3)
             ]
         pictures = [f.permute(1, 2, 0).to(torch.uint8).numpy() for f in frames]
-        found[name] = _every(name, pictures)
+        found[name] = _every(name, pictures, each)
     for name, folder in _FILMS.items():
         paths = sorted((assets / "media" / "film" / folder).glob("*.png"))
-        found[name] = _every(name, [_read(path) for path in paths[: _SPACING * _EACH + 3]])
+        pictures = [_read(path) for path in paths[: _SPACING * each + 3]]
+        found[name] = _every(name, pictures, each)
     return found
 
 
-def _every(name: str, pictures: list[Picture]) -> list[Triplet]:
+def _every(name: str, pictures: list[Picture], each: int) -> list[Triplet]:
     starts = range(0, len(pictures) - 2, _SPACING)
-    return [Triplet(f"{name} {n}", *pictures[n : n + 3]) for n in starts][:_EACH]
+    return [Triplet(f"{name} {n}", *pictures[n : n + 3]) for n in starts][:each]
 
 
 def _read(path: Path) -> Picture:
