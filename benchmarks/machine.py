@@ -78,14 +78,14 @@ def settle(device: torch.device) -> None:
 
 
 def median_s(calls: dict[str, Callable[[], object]], device: torch.device, limit_s: float,
-             most: int = 9) -> dict[str, float]:  # fmt: skip
+             most: int = 9, warm_up: bool = True) -> dict[str, float]:  # fmt: skip
     """Median seconds of each call; calls take turns, so that a slow minute slows all of them.
 
-    Every call runs once before it counts. Ends after ``most`` rounds, or after the round in which
-    ``limit_s`` has passed, warm-up not counted.
+    Every call runs once before it counts, unless it ran already. Ends after ``most`` rounds, or
+    after the round in which ``limit_s`` has passed, warm-up not counted.
     """
     spent: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
+    for call in calls.values() if warm_up else ():
         call()
     settle(device)
     began = time.perf_counter()

@@ -52,7 +52,7 @@ from restore.media.profiles import Delivery
 from restore.media.reader import ClipReader
 from restore.stages.network import Network
 
-_QUICK = ("general-x4v3", "span-48", "omnisr-1x")
+_ON_A_CPU = ("general-x4v3", "span-48", "omnisr-1x")
 _MEBIBYTE = 1 << 20
 
 
@@ -215,7 +215,7 @@ def measure(
         job()
         settle(where)
         memory[name] = peak_memory_bytes(where) // _MEBIBYTE
-    job_s = median_s(jobs, where, limit_s, most=3)
+    job_s = median_s(jobs, where, limit_s, most=3, warm_up=False)
     held = frames / job_s[anchor.peer] if anchor.peer in job_s else None
     area = size[0] * size[1]
     for name in jobs:
@@ -277,16 +277,18 @@ def main() -> None:
     tune_host()
     where = choose_device(options.device)
     on_gpu = where.type == "cuda"
-    every = tuple(ANCHORS) if on_gpu and not options.quick else _QUICK
+    every = (
+        tuple(ANCHORS) if on_gpu and not options.quick else _ON_A_CPU[: 1 if options.quick else 3]
+    )
     names = tuple(ANCHORS) if options.models == "all" else every
     if options.models and options.models != "all":
         names = tuple(options.models.split(","))
     peers = tuple(PEERS) if options.peers in (None, "all") else tuple(options.peers.split(","))
     peers = () if options.peers == "none" else peers
-    text = options.size or ("720x576" if on_gpu else "180x144" if options.quick else "360x288")
+    text = options.size or ("720x576" if on_gpu else "128x96" if options.quick else "360x288")
     width, height = map(int, text.split("x"))
     frames = options.frames or (48 if on_gpu else 2 if options.quick else 4)
-    limit_s = options.seconds or (3.0 if on_gpu or options.quick else 10.0)
+    limit_s = options.seconds or (3.0 if on_gpu else 1.0 if options.quick else 10.0)
     began, rows = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as name:
         for model in names:
