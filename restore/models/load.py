@@ -57,6 +57,7 @@ def load_model(
     device: str | torch.device = "cpu",
     precision: Precision = "exact",
     blend: tuple[str | Path, float] | None = None,
+    fused: bool = True,
 ) -> LoadedModel:
     """Loads a model by name, or from a safetensors file.
 
@@ -70,6 +71,7 @@ def load_model(
         precision: ``exact`` (float32) or ``fast`` (see ``select_dtype``).
         blend: another model of the same architecture and its share ``w`` in ``[0, 1]``; the
             weights become ``(1 - w) * ref + w * other``.
+        fused: whether window attention is computed in the fused form where there is one.
 
     Raises:
         ModelNotFound: unknown name, or weights that are not here.
@@ -91,7 +93,7 @@ def load_model(
         second = find_weights(other, store)
         state = mix_tensors(state, read_tensors(second)[0], share, first.name, second.name)
         parts = (_part(first, 1.0 - share), _part(second, share))
-    return _assemble(state, facts, parts, first, where, precision)
+    return _assemble(state, facts, parts, first, where, precision, fused)
 
 
 def _part(stored: StoredModel, weight: float) -> ModelPart:
@@ -112,8 +114,11 @@ def _assemble(
     stored: StoredModel,
     where: torch.device,
     precision: Precision,
+    fused: bool,
 ) -> LoadedModel:
     import torch
+
+    from restore.models.fused_attention import fuse_attention
 
     with warnings.catch_warnings():
         # torch says once in a process what spandrel's networks call in an outdated way.
@@ -123,7 +128,8 @@ def _assemble(
         set_normalisation(descriptor.model, facts)
         fold_span(descriptor.model, merged_already=merged_already)
         descriptor.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        reach = _reach(descriptor, state)
+        reach = _reach(descriptor, state)  # of spandrel's own form, whose operations are counted
+        fused_blocks = fuse_attention(descriptor.model) if fused else 0
         dtypes = ["float32"]
         if not reach.computes_places:
             dtypes += ["float16"] * descriptor.supports_half
@@ -150,6 +156,7 @@ def _assemble(
         parameters=sum(p.numel() for p in descriptor.model.parameters()),
         flops_per_px=reach.flops_per_px,
         one_by_one=reach.one_by_one,
+        fused_blocks=fused_blocks,
         device="cpu",
         descriptor=descriptor,
     )

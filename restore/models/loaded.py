@@ -62,6 +62,7 @@ class LoadedModel:
         parameters: how many numbers the network has after folding.
         flops_per_px: floating-point operations for one input pixel; a multiply-add counts two.
         one_by_one: whether the network takes a single picture at a time (batches are looped).
+        fused_blocks: attention blocks that run in the fused form.
         device: torch device it is on, such as ``cpu`` or ``cuda:0``.
         descriptor: spandrel's descriptor; holds the network.
     """
@@ -84,6 +85,7 @@ class LoadedModel:
     parameters: int
     flops_per_px: float
     one_by_one: bool
+    fused_blocks: int
     device: str
     descriptor: Any = field(repr=False, compare=False)
 

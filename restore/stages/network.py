@@ -89,6 +89,8 @@ class Network:
             facts |= self._backend_facts()
         if self._note:
             facts["chosen"] = self._note
+        if model.fused_blocks:
+            facts["attention"] = f"fused in {model.fused_blocks} blocks"
         if model.dtype_note:
             facts["precision note"] = model.dtype_note
         if model.tiling_reason:
