@@ -35,7 +35,7 @@ MOVING_FRAMES_PX = ((184, 240), (368, 480))
 Result = dict[str, Any]
 
 
-def _score(row: Row, cases: list[Case], border_px: int, niqe: Niqe | None) -> Result:
+def score(row: Row, cases: list[Case], border_px: int, niqe: Niqe | None) -> Result:
     """Means over a set's frames, each picture weighing the same."""
     psnr, ssim, blind = [], [], []
     for case in cases:
@@ -69,7 +69,7 @@ def _measure_4x(assets: Path | None, say: Console) -> tuple[list[Row], dict[str,
         say.print(f"… {row.name}", style="dim")
         found: Result = {"parameters": row.parameters, "mflop_per_px": row.flop_per_px / 1e6}
         for name, cases in sets.items():
-            found[name] = _score(row, cases, BORDER_PX, niqe)
+            found[name] = score(row, cases, BORDER_PX, niqe)
         found["warp_error"] = _steadiness(row, steady)
         found["ms_per_frame"] = milliseconds(row, FRAME_PX)
         results[row.name] = found
@@ -84,7 +84,7 @@ def _measure_1x(assets: Path | None) -> dict[str, Result]:
         row.name: {
             "parameters": row.parameters,
             "mflop_per_px": row.flop_per_px / 1e6,
-            **{name: _score(row, cases, 0, None) for name, cases in sets.items()},
+            **{name: score(row, cases, 0, None) for name, cases in sets.items()},
             "ms_per_frame": milliseconds(row, FRAME_PX) if row.parameters else 0.0,
         }
         for row in rows_1x()
