@@ -14,6 +14,7 @@ import pytest
 from restore_client import LiveFrame, ServiceError
 from restore_client.v1 import common_pb2 as common
 from restore_client.v1 import restoration_pb2 as pb
+from restore_client.v1 import restoration_pb2_grpc as live_rpc
 
 from tests.faults import barcode
 from tests.service_world import World, serving
@@ -269,3 +270,25 @@ def test_memory_does_not_grow_with_streams(world):
     gc.collect()
     grown = psutil.Process().memory_info().rss - before
     assert grown < 10 << 20, f"{grown >> 20} MiB more after 50 streams"
+
+
+@pytest.mark.release
+@pytest.mark.timeout(300)
+def test_a_quiet_call_is_not_cut_off_for_asking_whether_it_is_still_there(world):
+    """A client that watches pings now and then; the server must not take that for abuse."""
+    options = [
+        ("grpc.keepalive_time_ms", 11_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    with grpc.insecure_channel(world.address, options=options) as channel:
+        stub = live_rpc.RestorationServiceStub(channel)
+        held = threading.Event()
+
+        def quiet() -> Iterator[pb.RestoreRequest]:
+            yield pb.RestoreRequest(spec=spec())
+            held.wait(70)
+
+        answers = stub.Restore(quiet())
+        assert next(answers).WhichOneof("message") == "started"
+        assert next(answers).WhichOneof("message") == "summary"
