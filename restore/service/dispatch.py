@@ -90,6 +90,12 @@ class Dispatcher:
         """Progress of a job that runs here."""
         return self._progress.get(job)
 
+    def let_go(self, job: str) -> None:
+        """Wait until a job that has ended is put away; another one waits for nothing."""
+        with self._changed:
+            while job == self._running and not self._stopping:
+                self._changed.wait(0.5)
+
     def move(self, job: str, principal: str, state: JobState, reason: str) -> JobRow:
         """Pause, resume or cancel a job.
 
@@ -143,7 +149,15 @@ class Dispatcher:
                 self._running = waiting[0].id
                 self._cancel = CancelToken()
                 self._wanted = None
-            self._one(waiting[0])
+            try:
+                self._one(waiting[0])
+            except Exception as error:
+                # Whatever became of one job, the ones behind it are done.
+                self._log.write("dispatch_failed", job=waiting[0].id, why=repr(error))
+                with self._changed:
+                    self._running = ""
+                    self._progress.pop(waiting[0].id, None)
+                    self._changed.notify_all()
 
     def _one(self, row: JobRow) -> None:
         """One job to its end, or to where somebody wanted it."""

@@ -244,6 +244,9 @@ class Jobs(rpc.JobServiceServicer):
         """Forget a job that has ended, with its deliverable."""
         with translated(context):
             row = self._row(request.name, context)
+            # It says that it has ended a moment before the one who ran it is done with it.
+            if row.state.is_final:
+                self._dispatcher.let_go(row.id)
             self._journal.delete(row.id)
             self._deliverables.delete(row.id)
             return pb.DeleteJobResponse()

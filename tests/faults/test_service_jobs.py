@@ -10,6 +10,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -428,3 +430,30 @@ def test_health_reflection_and_metrics(tmp_path):
         assert {"restore.v1.RestorationService", "restore.v1.JobService"} <= names
         assert [event["event"] for event in world.events()] == ["serving"]
     assert world.events()[-1]["event"] == "stopped"
+
+
+def test_a_job_that_is_deleted_the_moment_it_ends_takes_no_other_along(tmp_path, film):
+    """Found by a long run: the thread that runs jobs looked for the one that was gone, and ended."""
+    with serving(tmp_path) as world, world.client() as client:
+        journal, deleted = world.server._journal, []
+        finish = journal.finish
+
+        def deleting(job: str, result: object) -> object:
+            row = finish(job, result)  # it says SUCCEEDED from here on
+            gone = threading.Thread(
+                target=lambda: (client.delete(f"jobs/{job}"), deleted.append(job))
+            )
+            gone.start()
+            time.sleep(0.3)
+            return row
+
+        journal.finish = deleting
+        name = client.upload(film)
+        first = client.create_jobs([name], **asked())[0]
+        while not deleted:
+            time.sleep(0.05)
+        journal.finish = finish
+        second = client.create_jobs([name], **asked())[0]
+        assert second.name != first.name
+        assert client.wait(second.name).state == pb.JOB_STATE_SUCCEEDED
+        assert "dispatch_failed" not in world.log.getvalue()
