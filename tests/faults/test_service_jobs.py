@@ -433,7 +433,7 @@ def test_health_reflection_and_metrics(tmp_path):
 
 
 def test_a_job_that_is_deleted_the_moment_it_ends_takes_no_other_along(tmp_path, film):
-    """Found by a long run: the thread that runs jobs looked for the one that was gone, and ended."""
+    """Found by a long run: the thread that runs jobs missed the one that was gone, and ended."""
     with serving(tmp_path) as world, world.client() as client:
         journal, deleted = world.server._journal, []
         finish = journal.finish
