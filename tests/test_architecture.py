@@ -23,7 +23,7 @@ ALLOWED = {
     "diffusion": VOCABULARY | {"models"},
     "refinement": VOCABULARY | {"diffusion", "engine", "motion"},
     "generate": VOCABULARY | {"diffusion", "engine", "media", "models", "motion"},
-    "lora": VOCABULARY | {"diffusion", "media"},
+    "lora": VOCABULARY | {"diffusion", "media", "models"},
     "engine": VOCABULARY | {"hostenv"},
     "degrade": VOCABULARY,
     "motion": VOCABULARY,

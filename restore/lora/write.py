@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from restore.lora.keys import file_tensors
 from restore.media.atomic import AtomicPath
+from restore.models.header import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +115,7 @@ def write_lora(
     encoders = sum(
         getattr(pipeline, name, None) is not None for name in ("text_encoder", "text_encoder_2")
     )
-    data = _in_order(save(file_tensors(factors, config, encoders), metadata))
+    data = in_order(save(file_tensors(factors, config, encoders), metadata))
     aside = AtomicPath(str(path), overwrite=overwrite)
     try:
         with aside.open() as file:
@@ -123,12 +124,3 @@ def write_lora(
     finally:
         aside.discard()
     return hashlib.sha256(data).hexdigest()
-
-
-def _in_order(data: bytes) -> bytes:
-    """The same file with its header's keys sorted, whose order the library leaves to chance."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from restore.models.header import in_order
 from restore.train.recipe import Recipe
 
-__all__ = ["export", "in_order"]
-
-
-def in_order(data: bytes) -> bytes:
-    """The same safetensors file with its header's keys sorted: the library's order is random."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+__all__ = ["export"]
 
 
 def export(

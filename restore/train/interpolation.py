@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from restore.errors import InvalidInput, RestoreError
+from restore.models.header import in_order
 from restore.models.nets.flow_refiner import FlowRefiner, RefinerShape
-from restore.train.export import in_order
 from restore.train.interpolation_recipe import InterpolationRecipe, load_interpolation_recipe
 from restore.train.photos import load_photos
 from restore.train.triplets import TripletBank, build_triplets, draw_triplets

@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from restore.errors import InvalidInput, RestoreError
+from restore.models.header import in_order
 from restore.models.nets.window_compact import WindowCompact
-from restore.train.export import in_order
 from restore.train.muon import Muon
 from restore.train.photos import load_photos
 from restore.train.window_recipe import WindowRecipe, load_window_recipe
