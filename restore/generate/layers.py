@@ -78,17 +78,6 @@ def _filled(data: Tensor, known: Tensor) -> Tensor:
     return known * data + (1 - known) * color
 
 
-def _of_layer(view: View, first: View, nearness: float, strength: float) -> View:
-    """The view of one layer: what it departs from the first one, more for near layers."""
-    more = 1 + strength * (nearness - 0.5)
-    return View(
-        first.x + (view.x - first.x) * more,
-        first.y + (view.y - first.y) * more,
-        first.zoom * (view.zoom / first.zoom) ** more,
-        view.roll_deg,
-    )
-
-
 def frames_with_depth(
     data: Tensor,
     depth: Tensor,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from restore.generate.camera import Ease, Move, View
 
-__all__ = ["KINDS", "CameraMove", "LoraUse", "PictureStep", "Shot", "has_use_for", "seed_of"]
+__all__ = ["CameraMove", "LoraUse", "PictureStep", "Shot", "has_use_for", "seed_of"]
 
 Kind = Literal[
     "camera",
@@ -25,15 +25,6 @@ Kind = Literal[
     "video-to-video",
     "inpaint",
 ]
-KINDS: Final = (
-    "camera",
-    "cinemagraph",
-    "text-to-image",
-    "text-to-video",
-    "image-to-video",
-    "video-to-video",
-    "inpaint",
-)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,119}")
 # What each kind cannot do without, and the files that it has a use for.
 _NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -172,7 +163,7 @@ class Shot(_Painted):
 
     Attributes:
         name: of its files.
-        kind: see :data:`KINDS`.
+        kind: what it is made of and by.
         scene: words for people.
         seed: a name, which stands for the same number everywhere, or a number. The shot's own name
             where empty.
