@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from restore.api import probe
+from restore.demo.clips import write_clip
 from restore.diffusion.folder import PipelineFolder, find_pipeline
 from restore.diffusion.load import load_pipeline
 from restore.engine.settings import CancelToken
@@ -34,6 +36,7 @@ from restore.generate.shot import Shot, seed_of
 from restore.generate.shotlist import ShotList
 from restore.generate.still import read_frames
 from restore.generate.windows import in_windows, spans
+from restore.media.profiles import Delivery
 from tests.diffusion_material import save_pipeline
 from tests.video_material import save_video_pipeline
 
@@ -49,6 +52,7 @@ def root(tmp_path_factory):
         save_video_pipeline(kind, folder / kind)
     save_pipeline("sdxl", folder / "sdxl")
     save_pipeline("sd", folder / "sd")
+    save_pipeline("flux", folder / "flux")
     noise = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((72, 48), Image.Resampling.BICUBIC).save(folder / "p.png")
     mask = np.zeros((32, 48), np.uint8)
@@ -74,6 +78,7 @@ def painted(root, **more):
     [
         ("text-to-image", "sdxl", {}),
         ("text-to-image", "sd", {}),
+        ("text-to-image", "flux", {}),
         ("text-to-video", "cogvideox", {}),
         ("text-to-video", "wan", {}),
         ("image-to-video", "cogvideox-i2v", {"image": "p.png"}),
@@ -171,6 +176,22 @@ def test_outside_the_region_the_source_stays_bit_for_bit(root, model):
         assert torch.equal(a[:, :8], b[:, :8])
         assert torch.equal(a[:, :, 32:], b[:, :, 32:])
         assert (a[:, 8:24, 16:32] - b[:, 8:24, 16:32]).abs().mean() > 0.02
+
+
+def test_a_region_may_move(root):
+    """A mask clip: each frame keeps what is outside its own mask."""
+    shown = np.zeros((9, 32, 48, 3), np.float32)
+    for number in range(9):
+        shown[number, 8:24, 2 * number : 2 * number + 16] = 1
+    write_clip(root / "mask.mkv", shown, Fraction(12), Delivery("ffv1", bit_depth=8))
+    frames, _ = painted(
+        root, kind="inpaint", model="cogvideox", video="src.mkv", mask="mask.mkv", strength=1.0
+    )
+    source, _ = read_frames(root / "src.mkv", 9)
+    for number, (a, b) in enumerate(zip(frames, source, strict=True)):
+        inside = torch.from_numpy(shown[number, :, :, 0] > 0)
+        assert torch.equal(a[:, ~inside], b[:, ~inside])
+        assert (a[:, inside] - b[:, inside]).abs().mean() > 0.02
 
 
 def test_less_strength_stays_nearer_to_the_video(root):
