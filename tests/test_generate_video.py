@@ -336,3 +336,28 @@ def test_cancelling_stops_between_steps(root, tmp_path):
 def test_families_are_found_by_the_names_of_their_classes(index, kind, wanted):
     folder = PipelineFolder("x", "", Path(), index, {}, (), "", "unknown")
     assert class_for(folder, kind) == wanted
+
+
+def test_what_is_made_of_painted_pictures_and_clips_stays_marked(root, tmp_path):
+    """A camera over a painted PNG, and a loop of a painted clip; not so for another picture."""
+    base = ShotList(
+        tmp_path / "list.toml",
+        (
+            shot(name="still", kind="text-to-image", model=str(root / "sd")),
+            shot(name="clip", kind="text-to-video", model=str(root / "wan"), frames=17),
+        ),
+    )
+    made = Queue(base, tmp_path, Painter(root, CPU)).run(
+        CancelToken(), lambda *a: None, lambda o: None
+    )
+    still, clip = (outcome.clip for outcome in made)
+    over = shot(name="over", kind="camera", image=str(still), model="", frames=3)
+    loop = shot(name="loop", kind="cinemagraph", video=str(clip), mask="m.png", model="")
+    loop = loop.model_copy(update={"frames": 5, "loop_fade": 2})
+    for one in (over, loop):
+        made_clip = make_clip(one, root, tmp_path / f"{one.name}.mkv", None)
+        tags = {k.lower(): v for k, v in probe(made_clip.path).metadata.items()}
+        assert tags["digital_source_type"] == TRAINED
+    still.write_bytes((root / "p.png").read_bytes())  # the record is another picture's now
+    plain = make_clip(over, root, tmp_path / "plain.mkv", None)
+    assert plain.tags["digital_source_type"].endswith("humanEdits")

@@ -18,7 +18,7 @@ from restore.generate.cinemagraph import find_loop, looped
 from restore.generate.layers import frames_with_depth
 from restore.generate.marks import clip_tags
 from restore.generate.shot import Shot, resolved
-from restore.generate.still import read_frames, read_plane, read_still
+from restore.generate.still import read_frames, read_plane, read_still, tags_of
 from restore.media.atomic import AtomicPath
 from restore.media.profiles import Delivery
 from restore.media.writer import VideoSpec, open_writer
@@ -182,7 +182,8 @@ def _cinemagraph(shot: Shot, folder: Path) -> Source:
         f"frames {loop.start} to {loop.start + loop.frames} go round; the moving region differs by "
         f"{255 * loop.error:.1f} of 255 (RMS) where they close"
     )
-    return Source(looped(clip, clip[loop.start], mask, loop), color, 16, {}, facts, (note,))
+    tags = tags_of(folder / shot.video)
+    return Source(looped(clip, clip[loop.start], mask, loop), color, 16, tags, facts, (note,))
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING
 from restore.color import ColorSpec
 from restore.engine.pixels import to_frame
 from restore.errors import InvalidInput
+from restore.media.probe import probe
 from restore.media.reader import ClipReader
 from restore.models.disk import sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Still", "read_frames", "read_plane", "read_still"]
+__all__ = ["Still", "read_frames", "read_plane", "read_still", "tags_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +54,27 @@ def read_still(path: Path) -> Still:
     with ClipReader(str(path)) as reader:
         for raw in reader:
             frame = to_frame(raw, torch.device("cpu"), reader.info.rotation_deg)
-            tags = dict(reader.info.metadata) | dict(reader.info.video_metadata)
-            return Still(frame.data, raw.color, sha256_file(path), tags)
+            return Still(frame.data, raw.color, sha256_file(path), tags_of(path))
     raise InvalidInput(f"{path}, which holds no frame", "a picture")
+
+
+def tags_of(path: Path) -> dict[str, str]:
+    """Tags of a picture or clip that something is made from.
+
+    A picture that was painted here holds none: its record beside it does, and counts where the
+    picture is the one that it was written for.
+
+    Raises:
+        InvalidInput, MediaError: it cannot be read, and why.
+    """
+    tags = dict(probe(str(path)).metadata)
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if record["sha256"] == sha256_file(path):
+            tags |= {name: text for name, text in record["tags"].items() if isinstance(text, str)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return tags  # no record of ours
+    return tags
 
 
 def read_plane(path: Path, size_px: tuple[int, int], what: str) -> Tensor:
