@@ -254,14 +254,20 @@ class Journal:
             self._note(db, job, "succeeded", "")
             return self._row(db, job)
 
-    def delete(self, job: str) -> None:
+    def delete(self, job: str, *, unchanged_since_s: float | None = None) -> None:
         """Forget a job that has come to an end.
 
+        Args:
+            job: its id.
+            unchanged_since_s: when it changed last, as the asker knows it; None for whenever.
+
         Raises:
-            JobError: it has not.
+            JobError: it has not ended, or has changed since; it is left as it is.
         """
         with self._change() as db:
             row = self._row(db, job)
+            if unchanged_since_s is not None and row.changed_s != unchanged_since_s:
+                raise JobError(f"job {job}, which has changed since", "one that has not")
             if not row.state.is_final:
                 raise JobError(
                     f"job {job} is {row.state.value}", "a job that has ended", "Cancel it first."

@@ -61,6 +61,11 @@ class Storage:
         """Give that space back to the disk."""
         (self.root / "reserve").unlink(missing_ok=True)
 
+    def held(self) -> list[str]:
+        """Ids of jobs that have files here."""
+        folder = self.root / "jobs"
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
     def clear(self, job: str) -> None:
         """Remove a job's files."""
         shutil.rmtree(self.job(job), ignore_errors=True)

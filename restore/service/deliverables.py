@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from restore.errors import JobError
@@ -38,7 +39,23 @@ class Deliverables:
             raise JobError(f"job {row.id} is {row.state.value}", "a job that has succeeded")
         return next(path for path in found if path.suffix in (".mp4", ".mkv", ".mov"))
 
+    def size_bytes(self, job: str) -> int:
+        """Bytes of a job's deliverable and what lies beside it."""
+        return sum(path.stat().st_size for path in self._root.glob(f"{job}.*"))
+
     def delete(self, job: str) -> None:
         """Remove a job's deliverable and what lies beside it."""
         for path in self._root.glob(f"{job}.*"):
             path.unlink(missing_ok=True)
+
+    def tidy(self, jobs: Collection[str]) -> int:
+        """Remove files of other jobs than these, half-written ones too; how many there were."""
+        # What is half written begins with a dot: `.JOB.mp4.1234abcd.part`.
+        lost = [
+            path
+            for path in self._root.iterdir()
+            if path.is_file() and path.name.lstrip(".").partition(".")[0] not in jobs
+        ]
+        for path in lost:
+            path.unlink(missing_ok=True)
+        return len(lost)

@@ -47,6 +47,10 @@ class Metrics:
         refused: calls refused, by reason.
         acquired: resources taken by live streams.
         released: resources given back by them; equal to the above when no stream is under way.
+        kept_bytes: uploads and results on the disk, as the last sweep left them.
+        removed: what was removed by itself, by kind (``upload`` or ``job``) and why (``age`` or
+            ``room``).
+        removed_bytes: of that, by kind.
         latency_s: from a frame's last piece to its result's first, live.
     """
 
@@ -60,6 +64,13 @@ class Metrics:
         self.acquired = Counter("restore_live_acquired", "Live streams begun", registry=place)
         self.released = Counter(
             "restore_live_released", "Live streams whose memory is free", registry=place
+        )
+        self.kept_bytes = Gauge("restore_kept_bytes", "Uploads and results kept", registry=place)
+        self.removed = Counter(
+            "restore_removed", "Uploads and jobs removed", ["kind", "why"], registry=place
+        )
+        self.removed_bytes = Counter(
+            "restore_removed_bytes", "Bytes of what was removed", ["kind"], registry=place
         )
         self.latency_s = Histogram(
             "restore_live_latency_seconds",

@@ -26,6 +26,7 @@ from restore.service.generation import Generation, prepare
 from restore.service.jobs import Jobs
 from restore.service.live import Live
 from restore.service.log import EventLog, Metrics
+from restore.service.retention import Retention
 from restore.service.settings import ServiceSettings
 from restore.service.transfers import Transfers
 from restore.service.uploads import Uploads
@@ -101,6 +102,10 @@ class Server:
             executor,
             prepare=partial(prepare, storage, settings.devices[0]),
         )
+        self.retention = Retention(
+            *(self._journal, storage, uploads, deliverables, self.dispatcher),
+            *(settings, self._log, self.metrics),
+        )
         self._health = health.HealthServicer()
         self._server = grpc.server(
             ThreadPoolExecutor(settings.max_streams + _SPARE_THREADS, thread_name_prefix="rpc"),
@@ -155,7 +160,9 @@ class Server:
         """Answer calls and go on with jobs."""
         if self._settings.metrics_address:
             self.metrics.serve(self._settings.metrics_address)
+        self.retention.tidy()
         self.dispatcher.start()
+        self.retention.start()
         self._server.start()
         for name in ("", *_SERVICES):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -166,6 +173,7 @@ class Server:
         self._health.enter_graceful_shutdown()
         self._log.write("stopping")
         ended = self._server.stop(_GRACE_S)
+        self.retention.stop()
         self.dispatcher.stop()
         ended.wait()
         self._journal.close()

@@ -22,6 +22,8 @@ from restore.validation import refusal
 __all__ = ["ServiceSettings", "load_settings"]
 
 
+_DAY_S = 86_400.0
+
 #: The file that is being read, for the class's own list of sources.
 _FILE: ContextVar[Path | None] = ContextVar("file", default=None)
 
@@ -47,7 +49,12 @@ class ServiceSettings(BaseSettings):
         max_jobs: jobs that one principal may have waiting or running.
         max_job_pixels: frames times pixels of the result, of one principal's jobs that have not
             ended.
-        max_stored_bytes: uploads and deliverables of one principal.
+        max_stored_bytes: uploads of one principal.
+        keep_uploads_s: an upload that nobody has written to or used for so long is removed, unless
+            a job that has not ended needs it; 0 keeps it for ever.
+        keep_jobs_s: a job that ended so long ago is removed with its result; 0 keeps it for ever.
+        max_kept_bytes: of all uploads and results; beyond it those that were not used longest are
+            removed, uploads first; 0 for no limit.
         queue_bytes: frames of one live stream that may wait, on each side.
         chunk_frames: frames of a job's chunk.
         threads: threads of torch in one worker; all cores where None.
@@ -76,6 +83,9 @@ class ServiceSettings(BaseSettings):
     max_jobs: int = Field(default=1000, ge=1)
     max_job_pixels: int = Field(default=10**14, ge=1)
     max_stored_bytes: int = Field(default=500 << 30, ge=1)
+    keep_uploads_s: float = Field(default=30 * _DAY_S, ge=0)
+    keep_jobs_s: float = Field(default=90 * _DAY_S, ge=0)
+    max_kept_bytes: int = Field(default=1 << 40, ge=0)
     queue_bytes: int = Field(default=64 << 20, ge=1)
     chunk_frames: int = Field(default=48, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)

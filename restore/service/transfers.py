@@ -8,10 +8,10 @@ import grpc
 
 from restore.errors import InvalidInput, JobError
 from restore.jobs.journal import Journal
-from restore.jobs.rows import JobState
 from restore.service.auth import principal_of
 from restore.service.deliverables import Deliverables
 from restore.service.names import parse_name, upload_name
+from restore.service.retention import needed_uploads
 from restore.service.settings import ServiceSettings
 from restore.service.status import translated
 from restore.service.uploads import PART_BYTES, Upload, Uploads
@@ -89,9 +89,7 @@ class Transfers(rpc.TransferServiceServicer):
         """Remove an upload that no job needs any more."""
         with translated(context):
             upload = self._named(request.name, context)
-            waiting = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
-            path = str(self._uploads.path(upload)) if upload.is_complete else ""
-            if any(path and path in row.order for row in self._journal.jobs(waiting)):
+            if upload.id in needed_uploads(self._journal):
                 raise JobError(
                     f"upload {upload.id}, which a job still needs",
                     "one that no job needs",

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 
-from restore.errors import DiskFull, HashMismatch, InvalidInput, JobNotFound
+from restore.errors import DiskFull, HashMismatch, InvalidInput, JobError, JobNotFound
 from restore.media.atomic import AtomicPath, fsync_path, output_errors
 from restore.service.names import request_id
 from restore.service.settings import ServiceSettings
@@ -101,12 +102,12 @@ class Uploads:
             self._save(upload)
         return upload
 
-    @staticmethod
-    def _same(upload: Upload, size_bytes: int, sha256: str) -> Upload:
+    def _same(self, upload: Upload, size_bytes: int, sha256: str) -> Upload:
         if (upload.size_bytes, upload.sha256) != (size_bytes, sha256):
             raise InvalidInput(
                 "a request id that was used for another upload", "one of its own for each file"
             )
+        self._touch(upload)
         return upload
 
     def get(self, upload: str, principal: str) -> Upload:
@@ -126,21 +127,41 @@ class Uploads:
     def all(self, principal: str | None = None) -> Iterator[Upload]:
         """Uploads of a principal, or everybody's."""
         for entry in sorted(self._root.iterdir()):
-            facts = entry / "facts.json"
-            if facts.is_file():
-                upload = Upload(**json.loads(facts.read_text()))
-                if principal is None or upload.principal == principal:
-                    yield upload
+            try:
+                upload = Upload(**json.loads((entry / "facts.json").read_text()))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # on its way in or out
+            if principal is None or upload.principal == principal:
+                yield upload
 
     def offset(self, upload: Upload) -> int:
-        """Bytes that are here."""
-        return self._bytes(upload.id).stat().st_size
+        """Bytes that are here.
+
+        Raises:
+            JobNotFound: it was removed meanwhile.
+        """
+        return self._facts_of_file(upload).st_size
+
+    def used(self, upload: Upload) -> tuple[float, int]:
+        """When it was written to or asked for last, in seconds since 1970, and its bytes here."""
+        try:
+            facts = self._facts_of_file(upload)
+        except JobNotFound:
+            return time.time(), 0
+        return facts.st_mtime, facts.st_size
+
+    def _facts_of_file(self, upload: Upload) -> os.stat_result:
+        try:
+            return self._bytes(upload.id).stat()
+        except FileNotFoundError:
+            raise JobNotFound(f"there is no upload {upload.id!r} any more") from None
 
     def path(self, upload: Upload) -> Path:
-        """The file, under a name of ours.
+        """The file, under a name of ours, for a job: from now on it counts as used today.
 
         Raises:
             InvalidInput: it is not complete yet.
+            JobNotFound: it was removed meanwhile.
         """
         if not upload.is_complete:
             raise InvalidInput(
@@ -148,7 +169,15 @@ class Uploads:
                 "are here",
                 "a finished one",
             )
+        self._touch(upload)
         return self._bytes(upload.id)
+
+    def _touch(self, upload: Upload) -> None:
+        with self._only(upload.id):
+            try:
+                os.utime(self._bytes(upload.id))
+            except FileNotFoundError:
+                raise JobNotFound(f"there is no upload {upload.id!r} any more") from None
 
     def write(self, upload: Upload, offset: int, data: bytes, sha256: bytes) -> int:
         """Add a part where the last one ended.
@@ -205,13 +234,33 @@ class Uploads:
             self._save(upload)
             return upload
 
-    def delete(self, upload: Upload) -> None:
-        """Remove an upload and its bytes."""
+    def delete(self, upload: Upload, *, unused_since_s: float | None = None) -> None:
+        """Remove an upload and its bytes.
+
+        Args:
+            upload: which.
+            unused_since_s: when it was used last, as the asker knows it; None for whenever.
+
+        Raises:
+            JobError: it was used since; it is left as it is.
+        """
         folder = self._root / upload.id
         with self._only(upload.id), output_errors("the upload"):
-            for entry in folder.iterdir():
-                entry.unlink()
-            folder.rmdir()
+            if unused_since_s is not None and self.used(upload)[0] != unused_since_s:
+                raise JobError(f"upload {upload.id}, which was used since", "one that was not")
+            # The facts first: killed in between, what is left is no upload any more.
+            (folder / "facts.json").unlink(missing_ok=True)
+            shutil.rmtree(folder)
+
+    def tidy(self) -> int:
+        """Remove folders without facts, which a kill left; how many there were.
+
+        Call it while nothing else runs here.
+        """
+        lost = [entry for entry in self._root.iterdir() if not (entry / "facts.json").is_file()]
+        for entry in lost:
+            shutil.rmtree(entry, ignore_errors=True)
+        return len(lost)
 
     def _bytes(self, upload: str) -> Path:
         return self._root / upload / "content"
