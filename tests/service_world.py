@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +19,9 @@ from restore.service.log import EventLog
 from restore.service.serve import Server
 from restore.service.settings import load_settings
 
-__all__ = ["Client", "World", "serving"]
+__all__ = ["Client", "ServerProcess", "World", "server_process", "serving"]
+
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass
@@ -56,3 +62,42 @@ def serving(folder: Path, **settings: object) -> Iterator[World]:
         yield World(server, f"127.0.0.1:{server.port}", log)
     finally:
         server.stop()
+
+
+@dataclass
+class ServerProcess:
+    """A server as a process of its own, to be stopped and killed.
+
+    Attributes:
+        child: it; its standard error has to be read or closed.
+        address: where it answers.
+    """
+
+    child: subprocess.Popen[str]
+    address: str
+
+    def end(self, number: int) -> int:
+        """Send a signal; the exit status."""
+        self.child.send_signal(number)
+        status = self.child.wait(60)
+        self.child.stderr.close()
+        return status
+
+
+@contextmanager
+def server_process(folder: Path, **settings: object) -> Iterator[ServerProcess]:
+    """``server.py`` with its storage in a folder, once it answers; killed at the end."""
+    command = [sys.executable, "server.py", "--address", "127.0.0.1:0"]
+    command += ["--storage", str(folder / "storage")]
+    given = {"threads": 1, "chunk_frames": 4, **settings}
+    env = {f"RESTORE_SERVICE_{key.upper()}": str(value) for key, value in given.items()}
+    child = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
+    )
+    lines = (json.loads(line) for line in child.stderr if '"serving"' in line)
+    server = ServerProcess(child, f"127.0.0.1:{next(lines)['port']}")
+    try:
+        yield server
+    finally:
+        if child.poll() is None:
+            server.end(signal.SIGKILL)

@@ -140,23 +140,43 @@ class Journal:
             facts: what to keep beside it, as plain data.
         """
         with self._change() as db:
-            found = db.execute(
-                "SELECT id FROM jobs WHERE id = ? OR (principal = ? AND request_id = ?)",
-                (job, principal, request_id),
-            ).fetchone()
-            if found is None:
-                now = time.time()
-                db.execute(
-                    "INSERT INTO jobs (id, principal, request_id, state, plan, ordered, created_s, "
-                    "changed_s, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        *(job, principal, request_id, JobState.QUEUED.value, plan, order),
-                        *(now, now, json.dumps(facts or {})),
-                    ),
-                )
-                self._add_chunks(db, job, chunks)
-                self._note(db, job, "created", f"{chunks} chunks")
-            return self._row(db, job if found is None else found[0])
+            row = (job, principal, request_id, plan, order, json.dumps(facts or {}))
+            return self._create(db, row, chunks)
+
+    def book(
+        self, principal: str, wanted: Sequence[tuple[str, str, Mapping[str, Any]]]
+    ) -> list[JobRow]:
+        """Book jobs without plans, all of them or none; those that are there are given as they are.
+
+        Args:
+            principal: whose they are.
+            wanted: id, order as JSON and facts of each.
+        """
+        with self._change() as db:
+            return [
+                self._create(db, (job, principal, job, "", order, json.dumps(dict(facts))), 0)
+                for job, order, facts in wanted
+            ]
+
+    def _create(
+        self, db: sqlite3.Connection, row: tuple[str, str, str | None, str, str, str], chunks: int
+    ) -> JobRow:
+        """One job: id, principal, request id, plan, order, facts."""
+        job, principal, request, *texts = row
+        found = db.execute(
+            "SELECT id FROM jobs WHERE id = ? OR (principal = ? AND request_id = ?)",
+            (job, principal, request),
+        ).fetchone()
+        if found is None:
+            now = time.time()
+            db.execute(
+                "INSERT INTO jobs (id, principal, request_id, plan, ordered, facts, state, "
+                "created_s, changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (job, principal, request, *texts, JobState.QUEUED.value, now, now),
+            )
+            self._add_chunks(db, job, chunks)
+            self._note(db, job, "created", f"{chunks} chunks")
+        return self._row(db, job if found is None else found[0])
 
     def plan(self, job: str, plan: str, order: str, chunks: int) -> JobRow:
         """Book the plan of a job that was made without one.

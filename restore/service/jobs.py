@@ -108,13 +108,10 @@ class Jobs(rpc.JobServiceServicer):
         there = {name: self._known(name) for name, _, _ in wanted}
         new = [row for row in wanted if there[row[0]] is None]
         self._check_quota(principal, [facts["pixels"] for _, _, facts in new])
-        for name, order, facts in new:
-            if validate_only:
-                there[name] = _unbooked(name, principal, facts)
-                continue
-            there[name] = self._journal.create(
-                name, "", order, 0, principal=principal, request_id=name, facts=facts
-            )
+        if validate_only:
+            there |= {name: _unbooked(name, principal, facts) for name, _, facts in new}
+        else:
+            there |= {row.id: row for row in self._journal.book(principal, new)}
         self._dispatcher.wake()
         return [row for row in there.values() if row is not None]
 

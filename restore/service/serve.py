@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,8 @@ _SERVICES = tuple(
 # Calls that only wait (watching, health) beside live streams.
 _SPARE_THREADS = 64
 _GRACE_S = 10.0
+# For this long health checks are still answered after SIGTERM, so that whoever asks hears it.
+_NOTICE_S = 1.0
 _MESSAGE_BYTES = (1 << 20) + (64 << 10)
 
 
@@ -168,13 +171,20 @@ class Server:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._log.write("serving", address=self._settings.address, port=self.port)
 
-    def stop(self) -> None:
-        """Say NOT_SERVING, let running calls end for a while, keep finished chunks, end."""
+    def stop(self, notice_s: float = 0.0) -> None:
+        """Say NOT_SERVING, keep finished chunks, let running calls end for a while, end.
+
+        Args:
+            notice_s: for so long calls are still taken, at least: health checks, and jobs, which
+                wait for the next server.
+        """
+        stop_s = time.monotonic() + notice_s
         self._health.enter_graceful_shutdown()
         self._log.write("stopping")
-        ended = self._server.stop(_GRACE_S)
         self.retention.stop()
         self.dispatcher.stop()
+        time.sleep(max(0.0, stop_s - time.monotonic()))
+        ended = self._server.stop(_GRACE_S)
         ended.wait()
         self._journal.close()
         self._held.close()
@@ -222,5 +232,5 @@ def serve(settings: ServiceSettings) -> int:
     server = Server(settings)
     server.start()
     asked.wait()
-    server.stop()
+    server.stop(_NOTICE_S)
     return 0

@@ -7,9 +7,6 @@ import hashlib
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -358,48 +355,6 @@ def test_settings_come_from_a_file_and_the_environment(tmp_path, monkeypatch):
     assert load_settings().max_streams == 64, "a file that was read once is not read again"
     with pytest.raises(InvalidInput, match="not there"):
         load_settings(tmp_path / "none.toml")
-
-
-def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "server.py", "--address", "127.0.0.1:0", "--storage", str(folder)]
-    env = {**os.environ, "RESTORE_SERVICE_THREADS": "1", "RESTORE_SERVICE_CHUNK_FRAMES": "4"}
-    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env)
-    assert child.stderr is not None
-    for line in child.stderr:
-        if '"serving"' in line:
-            return child, f"127.0.0.1:{json.loads(line)['port']}"
-    raise AssertionError(f"the server ended with {child.wait()}")
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_server_that_is_stopped_or_killed_goes_on_with_its_jobs(film, tmp_path, how):
-    slow = '[[steps]]\nstage = "upscale"\n'
-    child, address = _start(tmp_path / "storage")
-    with Client(address) as client:
-        name = client.upload(film)
-        job = client.create_jobs([name], **asked(toml=slow))[0]
-        for state in client.watch(job.name):
-            if state.progress.chunks_done:
-                break
-    child.send_signal(how)
-    status = child.wait(60)
-    assert status == (0 if how is signal.SIGTERM else -how)
-    child.stderr.close()
-    child, address = _start(tmp_path / "storage")
-    try:
-        with Client(address) as client:
-            done = client.wait(job.name)
-            assert done.state == pb.JOB_STATE_SUCCEEDED, done.failure.message
-            client.download(job.name, tmp_path / "out.mkv")
-    finally:
-        child.terminate()
-        assert child.wait(60) == 0
-        child.stderr.close()
-    assert barcode.numbers(tmp_path / "out.mkv") == list(range(20))
-    # The same job on a server that nobody disturbed.
-    with serving(tmp_path / "calm", chunk_frames=4) as calm, calm.client() as client:
-        same = client.create_jobs([client.upload(film)], **asked(toml=slow))[0]
-        assert client.wait(same.name).deliverable.sha256 == done.deliverable.sha256
 
 
 def test_a_second_server_does_not_take_the_same_storage(tmp_path):
