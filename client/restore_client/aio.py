@@ -11,7 +11,7 @@ from typing import Self
 import grpc
 
 from restore_client.client import TRIES
-from restore_client.clips import clips_request
+from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
@@ -19,6 +19,7 @@ from restore_client.live import Gathering, LiveFrame, requests_of
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
+from restore_client.v1 import generation_pb2 as generation
 from restore_client.v1 import generation_pb2_grpc as generation_rpc
 from restore_client.v1 import job_pb2 as job
 from restore_client.v1 import job_pb2_grpc as job_rpc
@@ -131,12 +132,54 @@ class AsyncClient:
         container: str = ".mp4",
         request_id: str | None = None,
         validate_only: bool = False,
+        defaults: Mapping[str, object] | None = None,
     ) -> list[job.Job]:
         """Have clips made and restored, one job for each shot."""
-        request = clips_request(shots, preset, container, request_id, validate_only)
+        request = clips_request(shots, preset, container, request_id, validate_only, defaults)
         with translated():
             made = await self._generation.CreateClips(request, metadata=self._metadata)
         return list(made.jobs)
+
+    async def generate(
+        self,
+        listed: str | Path,
+        folder: str | Path,
+        *,
+        preset: str = "generated",
+        container: str = ".mp4",
+        on_change: Callable[[str, job.Job], None] | None = None,
+    ) -> list[job.Job]:
+        """Send what a list of shots names, have its clips made and restored, and fetch them.
+
+        As :meth:`restore_client.Client.generate` does.
+        """
+        clips = ClipList.read(Path(listed))
+        clips = clips.sent({path: await self.upload(path) for path in clips.files})
+        jobs = await self.create_clips(
+            clips.shots,
+            preset=preset,
+            container=container,
+            request_id=clips.request_id(preset, container),
+            defaults=clips.defaults,
+        )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        ended = []
+        for made, place in zip(jobs, clips.places(Path(folder), container), strict=True):
+            last = await self.resume(made.name) if made.state == job.JOB_STATE_FAILED else made
+            async for last in self.watch(made.name):
+                if on_change is not None:
+                    on_change(place.stem, last)
+            if last.state == job.JOB_STATE_SUCCEEDED:
+                await self.download(made.name, place)
+            ended.append(last)
+        return ended
+
+    async def pipelines(self) -> list[generation.Pipeline]:
+        """Pipelines and LoRAs that shots may name."""
+        with translated():
+            request = generation.ListPipelinesRequest()
+            found = await self._generation.ListPipelines(request, metadata=self._metadata)
+        return list(found.pipelines)
 
     async def job(self, name: str) -> job.Job:
         """A job as it is."""
@@ -150,6 +193,12 @@ class AsyncClient:
         with translated():
             async for answer in self._jobs.WatchJob(request, metadata=self._metadata):
                 yield answer.job
+
+    async def resume(self, name: str) -> job.Job:
+        """Let a paused or failed job go on."""
+        request = job.ResumeJobRequest(name=name)
+        with translated():
+            return (await self._jobs.ResumeJob(request, metadata=self._metadata)).job
 
     async def cancel(self, name: str) -> job.Job:
         """End a job for good."""

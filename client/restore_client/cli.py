@@ -14,6 +14,8 @@ from restore_client.v1 import job_pb2
 __all__ = ["main"]
 
 _TEXTS = ("scale", "model", "quality", "look", "fps", "slowmo", "backend", "precision", "codec")
+# What an entry of the catalogue is told by, whichever it has first.
+_ABOUT = ("description", "summary", "licence", "class_name")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,13 +33,20 @@ def _parser() -> argparse.ArgumentParser:
         submit.add_argument(f"--{name}")
     submit.add_argument("--crf", type=int)
     submit.add_argument("--invent", type=float, help="0 to 1: how far detail may be made up")
+    generate = commands.add_parser(
+        "generate", help="have the clips of a list of shots made and restored, fetch them"
+    )
+    generate.add_argument("shots", type=Path, help="TOML or JSON; files that it names are sent")
+    generate.add_argument("folder", type=Path, help="where the clips go")
+    generate.add_argument("--preset", default="generated")
+    generate.add_argument("--container", default=".mp4", choices=(".mp4", ".mkv", ".mov"))
     commands.add_parser("list", help="all jobs")
     for name in ("watch", "pause", "resume", "cancel", "delete"):
         commands.add_parser(name, help=f"{name} a job").add_argument("job")
     download = commands.add_parser("download", help="fetch a result")
     download.add_argument("job")
     download.add_argument("destination", type=Path)
-    for name in ("models", "presets", "stages", "devices"):
+    for name in ("models", "presets", "stages", "devices", "pipelines"):
         commands.add_parser(name, help=f"{name} of the server")
     return parser
 
@@ -75,13 +84,27 @@ def _submit(client: Client, given: argparse.Namespace) -> int:
     return 0
 
 
+def _generate(client: Client, given: argparse.Namespace) -> int:
+    ended = client.generate(
+        given.shots,
+        given.folder,
+        preset=given.preset,
+        container=given.container,
+        on_change=lambda name, job: _say(f"{name}: {_line(job)}"),
+    )
+    return 0 if all(job.state == job_pb2.JOB_STATE_SUCCEEDED for job in ended) else 1
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()  # whoever reads it through a pipe waits for it too
 
 
 def _do(client: Client, given: argparse.Namespace) -> int:
     if given.command == "submit":
         return _submit(client, given)
+    if given.command == "generate":
+        return _generate(client, given)
     if given.command == "list":
         for job in client.jobs():
             _say(_line(job))
@@ -96,8 +119,8 @@ def _do(client: Client, given: argparse.Namespace) -> int:
         _say(_line(getattr(client, given.command)(given.job)))
     else:
         for entry in getattr(client, given.command)():
-            about = getattr(entry, "description", "") or getattr(entry, "summary", "")
-            _say(f"{entry.name}  {about or getattr(entry, 'licence', '')}")
+            about = [getattr(entry, name, "") for name in _ABOUT]
+            _say(f"{entry.name}  {next(filter(None, about), '')}")
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Self
 
 import grpc
 
-from restore_client.clips import clips_request
+from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
@@ -190,6 +190,7 @@ class Client:
         container: str = ".mp4",
         request_id: str | None = None,
         validate_only: bool = False,
+        defaults: Mapping[str, object] | None = None,
     ) -> list[job.Job]:
         """Have clips made and restored, one job for each shot.
 
@@ -200,10 +201,59 @@ class Client:
             container: ``.mp4``, ``.mkv`` or ``.mov``.
             request_id: names this request, so that it can be sent again; a new one where None.
             validate_only: check and estimate, make nothing.
+            defaults: fields that all shots share.
         """
-        request = clips_request(shots, preset, container, request_id, validate_only)
+        request = clips_request(shots, preset, container, request_id, validate_only, defaults)
         with translated():
             return list(self._generation.CreateClips(request, metadata=self._metadata).jobs)
+
+    def generate(
+        self,
+        listed: str | Path,
+        folder: str | Path,
+        *,
+        preset: str = "generated",
+        container: str = ".mp4",
+        on_change: Callable[[str, job.Job], None] | None = None,
+    ) -> list[job.Job]:
+        """Send what a list of shots names, have its clips made and restored, and fetch them.
+
+        The same list again goes on with the same jobs, and tries anew those that failed.
+
+        Args:
+            listed: TOML or JSON; names of files are beside it.
+            folder: gets ``NAME`` and the container's ending for each shot.
+            preset: that each clip is restored by.
+            container: ``.mp4``, ``.mkv`` or ``.mov``.
+            on_change: told a shot's name and its job after every change.
+
+        Returns:
+            The jobs as they ended, in the list's order; those that succeeded are in the folder.
+
+        Raises:
+            ServiceError: the server refused the list, or could not be reached.
+            OSError, ValueError: the list or a file cannot be read, or a clip came damaged.
+        """
+        clips = ClipList.read(Path(listed))
+        clips = clips.sent({path: self.upload(path) for path in clips.files})
+        jobs = self.create_clips(
+            clips.shots,
+            preset=preset,
+            container=container,
+            request_id=clips.request_id(preset, container),
+            defaults=clips.defaults,
+        )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        ended = []
+        for made, place in zip(jobs, clips.places(Path(folder), container), strict=True):
+            last = self.resume(made.name) if made.state == job.JOB_STATE_FAILED else made
+            for last in self.watch(made.name):
+                if on_change is not None:
+                    on_change(place.stem, last)
+            if last.state == job.JOB_STATE_SUCCEEDED:
+                self.download(made.name, place)
+            ended.append(last)
+        return ended
 
     def pipelines(self) -> list[generation.Pipeline]:
         """Pipelines and LoRAs that shots may name."""
