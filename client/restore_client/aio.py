@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
-from restore_client.live import Gathering, LiveFrame, requests_of
+from restore_client.live import LiveFrame, pieces_of
+from restore_client.sending import Item, Sending
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
@@ -221,18 +223,48 @@ class AsyncClient:
             arriving.close()
 
     async def restore(
-        self, spec: live.LiveSpec, frames: Iterable[LiveFrame]
+        self, spec: live.LiveSpec, frames: Iterable[LiveFrame], *, shared: bool | None = None
     ) -> AsyncIterator[LiveFrame]:
-        """Send frames and get them back restored, as they come."""
-        gathering = Gathering()
-        call = self._live.Restore(requests_of(spec, frames), metadata=self._metadata)
+        """Send frames and get them back restored, as they come.
+
+        Args:
+            spec: of the frames and of what is done.
+            frames: taken as the server asks for them; through shared memory from another thread.
+            shared: as in :meth:`restore_client.Client.restore`.
+        """
+        asked = live.LiveSpec()
+        asked.CopyFrom(spec)
+        asked.wants_shared_memory = self._connection.is_local if shared is None else shared
+        loop, outbox = asyncio.get_running_loop(), asyncio.Queue[Item]()
+
+        def post(item: Item) -> None:
+            # A thread that takes frames may outlive the loop.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(outbox.put_nowait, item)
+
+        async def requests() -> AsyncIterator[live.RestoreRequest]:
+            yield live.RestoreRequest(spec=asked)
+            while (item := await outbox.get()) is not None:
+                if isinstance(item, live.RestoreRequest):
+                    yield item
+                else:
+                    for piece in pieces_of(frames):
+                        yield piece
+                    return
+
+        call = self._live.Restore(requests(), metadata=self._metadata)
+        sending = Sending(frames, post, lambda: loop.call_soon_threadsafe(call.cancel))
+        call.add_done_callback(sending.stop)
         try:
             with translated():
                 async for answer in call:
-                    if answer.WhichOneof("message") == "piece":
-                        frame = gathering.add(answer.piece)
-                        if frame is not None:
-                            yield frame
+                    frame = sending.took(answer)
+                    if frame is not None:
+                        yield frame
+        except (ServiceError, asyncio.CancelledError):
+            if sending.error is not None:
+                raise sending.error from None
+            raise
         finally:
             call.cancel()
 

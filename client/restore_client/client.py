@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 import grpc
@@ -14,7 +15,8 @@ from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
-from restore_client.live import LiveFrame, LiveStream, frames_of, requests_of
+from restore_client.live import LiveFrame, LiveStream, pieces_of
+from restore_client.sending import Item, Sending
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
@@ -54,7 +56,7 @@ class Client:
         key: Path | None = None,
     ) -> None:
         connection = Connection(address, token, ca, certificate, key)
-        self._metadata = connection.metadata
+        self._metadata, self._is_local = connection.metadata, connection.is_local
         self._channel = connection.channel()
         self._jobs = job_rpc.JobServiceStub(self._channel)
         self._transfers = transfer_rpc.TransferServiceStub(self._channel)
@@ -352,25 +354,38 @@ class Client:
         finally:
             arriving.close()
 
-    def restore(self, spec: live.LiveSpec, frames: Iterable[LiveFrame]) -> LiveStream:
+    def restore(
+        self, spec: live.LiveSpec, frames: Iterable[LiveFrame], *, shared: bool | None = None
+    ) -> LiveStream:
         """Send frames and get them back restored.
 
         Args:
             spec: of the frames and of what is done.
             frames: taken as the server asks for them, from another thread.
+            shared: through shared memory where the server is on this host and lets us, else in
+                pieces (``started.transport`` says which); only where its address is one of this
+                host where None.
         """
-        answers = self._live.Restore(requests_of(spec, frames), metadata=self._metadata)
-        with translated():
-            started = next(answers).started
+        asked = live.LiveSpec()
+        asked.CopyFrom(spec)
+        asked.wants_shared_memory = self._is_local if shared is None else shared
+        outbox: SimpleQueue[Item] = SimpleQueue()
 
-        def results() -> Iterator[LiveFrame]:
-            try:
-                with translated():
-                    yield from frames_of(answers)
-            finally:
-                answers.cancel()
+        def requests() -> Iterator[live.RestoreRequest]:
+            yield live.RestoreRequest(spec=asked)
+            while (item := outbox.get()) is not None:
+                if isinstance(item, live.RestoreRequest):
+                    yield item
+                else:
+                    yield from pieces_of(frames)
+                    return
 
-        return LiveStream(started, results())
+        answers = self._live.Restore(requests(), metadata=self._metadata)
+        sending = Sending(frames, outbox.put, answers.cancel)
+        # Also where nobody takes the results, or the connection is closed under them.
+        if not answers.add_callback(sending.stop):
+            sending.stop()
+        return LiveStream(sending.begun(answers), sending.results(answers))
 
     def models(self) -> list[catalog.Model]:
         """Models that the server knows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
@@ -34,6 +35,17 @@ class Connection:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server's address is one of this host."""
+        if self.address.startswith("unix:"):
+            return True
+        host = self.address.rpartition(":")[0].strip("[]")
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False  # a name, which may stand for any address
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from restore_client.v1 import restoration_pb2 as pb
 
-__all__ = ["LiveFrame", "LiveStream", "frames_of", "requests_of"]
+__all__ = ["Gathering", "LiveFrame", "LiveStream", "pieces_of"]
 
 _PIECE_BYTES = 1 << 20
 
@@ -42,9 +42,8 @@ class LiveStream:
     frames: Iterator[LiveFrame]
 
 
-def requests_of(spec: pb.LiveSpec, frames: Iterable[LiveFrame]) -> Iterator[pb.RestoreRequest]:
-    """The spec, then every frame in pieces."""
-    yield pb.RestoreRequest(spec=spec)
+def pieces_of(frames: Iterable[LiveFrame]) -> Iterator[pb.RestoreRequest]:
+    """Every frame in pieces."""
     for index, frame in enumerate(frames):
         for offset in range(0, len(frame.data), _PIECE_BYTES):
             stop = offset + _PIECE_BYTES
@@ -77,13 +76,3 @@ class Gathering:
         frame = LiveFrame(bytes(self._held), self._pts, self._duration, piece.is_synthetic)
         self._held = bytearray()
         return frame
-
-
-def frames_of(responses: Iterable[pb.RestoreResponse]) -> Iterator[LiveFrame]:
-    """Frames from the pieces of a stream."""
-    gathering = Gathering()
-    for response in responses:
-        if response.WhichOneof("message") == "piece":
-            frame = gathering.add(response.piece)
-            if frame is not None:
-                yield frame

@@ -6,34 +6,27 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
-from fractions import Fraction
+from collections.abc import Callable, Generator, Iterator
 
 import grpc
 import torch
 
-from restore.api import make_job
-from restore.color import ColorSpec, Matrix, Range
 from restore.engine.device import choose_device, tune_host
 from restore.engine.pixels import from_frame, to_frame
 from restore.engine.run import process
 from restore.engine.settings import CancelToken
-from restore.engine.stage import Stage, clock_after
-from restore.engine.varied import base_of
 from restore.errors import InvalidInput
-from restore.frames import Frame, PixelFormat, RawFrame
-from restore.plan import build_pipeline
-from restore.service.asked import recipe_of
+from restore.frames import Frame, RawFrame
 from restore.service.auth import principal_of
+from restore.service.live_spec import Prepared, prepared, started
 from restore.service.log import EventLog, Metrics
-from restore.service.pieces import FrameShape, assembled, color_from, color_to, pieces
+from restore.service.pieces import assembled, pieces
 from restore.service.settings import ServiceSettings
+from restore.service.shared import Exchange, offer_of
+from restore.service.slots import Budget, NoRoom, Segments
 from restore.service.status import Overloaded, translated
-from restore.service.v1 import common_pb2
 from restore.service.v1 import restoration_pb2 as pb
 from restore.service.v1 import restoration_pb2_grpc as rpc
-from restore.time import Clock
 
 __all__ = ["Live"]
 
@@ -50,6 +43,8 @@ class Live(rpc.RestorationServiceServicer):
     def __init__(self, settings: ServiceSettings, log: EventLog, metrics: Metrics) -> None:
         self._settings, self._log, self._metrics = settings, log, metrics
         self._places = threading.BoundedSemaphore(settings.max_streams)
+        self._budget = Budget(settings.shared_bytes)
+        metrics.shared_bytes.set_function(lambda: self._budget.taken_bytes)
         tune_host()
 
     def Restore(
@@ -65,8 +60,8 @@ class Live(rpc.RestorationServiceServicer):
                 )
             self._metrics.acquired.inc()
             self._metrics.streams.inc()
-            stream = _Stream(self._settings, self._metrics, context)
-            context.add_callback(stream.cancel.cancel)
+            stream = _Stream(self._settings, self._metrics, context, self._budget)
+            context.add_callback(stream.stop)
             began_s = time.perf_counter()
             try:
                 yield from stream.run(request_iterator)
@@ -86,21 +81,39 @@ class _Stream:
     """One stream's state; everything it holds goes with it."""
 
     def __init__(
-        self, settings: ServiceSettings, metrics: Metrics, context: grpc.ServicerContext
+        self,
+        settings: ServiceSettings,
+        metrics: Metrics,
+        context: grpc.ServicerContext,
+        budget: Budget,
     ) -> None:
         self._settings, self._metrics, self._context = settings, metrics, context
-        self.cancel = CancelToken()
+        self._budget = budget
+        self._cancel = CancelToken()
         self.frames_in = self.frames_out = 0
         self._arrived: deque[tuple[int, float]] = deque()
         self._results: Iterator[Frame] | None = None
+        self._segments: Segments | None = None
+        self._exchange: Exchange | None = None
+        self._worker: threading.Thread | None = None
+
+    def stop(self) -> None:
+        """Let no thread of the stream wait or begin anything."""
+        self._cancel.cancel()
+        if self._exchange is not None:
+            self._exchange.stop()
 
     def close(self) -> None:
         """Let go of frames under way."""
-        self.cancel.cancel()
+        self.stop()
+        if self._worker is not None:
+            self._worker.join()
         close = getattr(self._results, "close", None)
         if close is not None:
             close()
         self._results = None
+        if self._segments is not None:
+            self._segments.close()
 
     def run(self, requests: Iterator[pb.RestoreRequest]) -> Iterator[pb.RestoreResponse]:
         """The answers, in order."""
@@ -108,42 +121,14 @@ class _Stream:
         first = next(requests, None)
         if first is None or first.WhichOneof("message") != "spec":
             raise InvalidInput("a stream that does not begin with its spec", "the spec first")
-        spec = first.spec
-        shape = self._shape(spec, spec.pixel_format)
-        color = _color(spec, shape.format)
-        time_base = _positive(spec.time_base, "time base")
-        rate = _positive(spec.frame_rate, "frame rate") if spec.HasField("frame_rate") else None
-        recipe, options = recipe_of(spec.recipe)
-        if recipe.crop:
-            raise InvalidInput(
-                f"crop {recipe.crop!r} for live frames", "frames that are cropped already"
-            )
-        job = make_job("-", "-", recipe, options)
-        settings = replace(
-            job.settings,
-            device=self._settings.devices[0],
-            queue_bytes=self._settings.queue_bytes,
-            cuts=frozenset(spec.cuts),
-        )
-        pipeline = build_pipeline(replace(job, settings=settings))
-        width, height = shape.width_px, shape.height_px
-        for stage in base_of(pipeline):
-            if isinstance(stage, Stage):
-                width, height = stage.spec.output_px(width), stage.spec.output_px(height)
-        clock = clock_after(base_of(pipeline), Clock(rate, time_base, None))
-        out = self._shape(spec, spec.output_pixel_format or spec.pixel_format, (width, height))
-        out_color = _output_color(color, out.format)
-        latency = sum(
-            one.spec.radius_future if isinstance(one, Stage) else one.spec.delay
-            for one in base_of(pipeline)
-        )
-        yield _started(out, out_color, clock, latency)
-        device = choose_device(settings.device)
-        most = self._settings.max_frames
-        raws = assembled(requests, shape, color, time_base, most)
-        self._results = process(self._taken(raws, device), pipeline, settings, self.cancel)
-        for frame in self._inferred(self._results):
-            yield from self._given(frame, out, out_color, clock.time_base)
+        stream, note = prepared(first.spec, self._settings), ""
+        if first.spec.wants_shared_memory:
+            note = yield from self._agreed(requests, stream)
+        yield started(stream, is_shared=self._segments is not None, note=note)
+        if self._segments is not None:
+            yield from self._through_slots(requests, stream, self._segments)
+        else:
+            yield from self._in_pieces(requests, stream)
         yield pb.RestoreResponse(
             summary=pb.LiveSummary(
                 frames_in=self.frames_in,
@@ -151,6 +136,83 @@ class _Stream:
                 elapsed_s=time.perf_counter() - began_s,
             )
         )
+
+    def _agreed(
+        self, requests: Iterator[pb.RestoreRequest], stream: Prepared
+    ) -> Generator[pb.RestoreResponse, None, str]:
+        """Offer shared memory; why there is none, where the client cannot have it."""
+        try:
+            if not self._context.peer().startswith(("unix:", "ipv4:127.", "ipv6:%5B::1%5D")):
+                raise NoRoom("the client is on another host")
+            segments = Segments(
+                self._budget, self._settings.queue_bytes, stream.shape.nbytes, stream.out.nbytes
+            )
+        except NoRoom as why:
+            return str(why)
+        self._segments = segments
+        yield offer_of(segments)
+        answer = next(requests, None)
+        if answer is None or answer.WhichOneof("message") != "opened":
+            raise InvalidInput("no answer to an offer of shared memory", "what was read there")
+        opened = answer.opened
+        # A client that calls from this host by name may still sit elsewhere, behind a tunnel.
+        if segments.are_proven_by(opened.input_token, opened.output_token):
+            segments.settle()
+            return ""
+        segments.close()
+        self._segments = None
+        return "the client could not open it"
+
+    def _in_pieces(
+        self, requests: Iterator[pb.RestoreRequest], stream: Prepared
+    ) -> Iterator[pb.RestoreResponse]:
+        raws = assembled(
+            requests, stream.shape, stream.color, stream.time_base, self._settings.max_frames
+        )
+        self._results = self._restored(stream, raws)
+        base = stream.clock.time_base
+        for frame in self._inferred(self._results):
+            raw = self._given(frame, stream)
+            for piece in pieces(raw, stream.out, self.frames_out, base, synthetic=frame.synthetic):
+                yield pb.RestoreResponse(piece=piece)
+            self._count_out()
+
+    def _through_slots(
+        self, requests: Iterator[pb.RestoreRequest], stream: Prepared, segments: Segments
+    ) -> Iterator[pb.RestoreResponse]:
+        self._exchange = exchange = Exchange(segments, stream, self._settings.max_frames)
+        self._cancel.check()  # the client may have gone before there was anything to stop
+        self._results = self._restored(stream, exchange.raws(), exchange.free)
+        self._worker = threading.Thread(
+            target=self._work, args=(stream, exchange), name="live", daemon=True
+        )
+        self._worker.start()
+        # Not joined: it waits in gRPC, which lets it go when this call is over, and holds nothing.
+        threading.Thread(
+            target=exchange.read, args=(requests,), name="live reader", daemon=True
+        ).start()
+        yield from exchange.answers()
+
+    def _work(self, stream: Prepared, exchange: Exchange) -> None:
+        results, base = self._results, stream.clock.time_base
+        try:
+            for frame in self._inferred(results or iter(())):
+                raw = self._given(frame, stream)
+                exchange.give(raw, self.frames_out, base, synthetic=frame.synthetic)
+                self._count_out()
+        except BaseException as error:  # raised again in the call's own thread
+            exchange.finish(error)
+        else:
+            exchange.finish()
+
+    def _restored(
+        self,
+        stream: Prepared,
+        raws: Iterator[RawFrame],
+        free: Callable[[RawFrame], None] | None = None,
+    ) -> Iterator[Frame]:
+        taken = self._taken(raws, choose_device(stream.settings.device), free)
+        return process(taken, stream.pipeline, stream.settings, self._cancel)
 
     @staticmethod
     def _inferred(frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -162,77 +224,31 @@ class _Stream:
                 return
             yield frame
 
-    def _taken(self, raws: Iterator[RawFrame], device: torch.device) -> Iterator[Frame]:
+    def _taken(
+        self,
+        raws: Iterator[RawFrame],
+        device: torch.device,
+        free: Callable[[RawFrame], None] | None,
+    ) -> Iterator[Frame]:
         ends_s = time.monotonic() + self._settings.max_stream_s
         for raw in raws:
             if time.monotonic() > ends_s:
                 raise InvalidInput(f"a stream of over {self._settings.max_stream_s:g} s", "less")
             self.frames_in += 1
             self._arrived.append((raw.index, time.monotonic()))
-            yield to_frame(raw, device)
+            frame = to_frame(raw, device)
+            if free is not None:
+                free(raw)
+            yield frame
 
-    def _given(
-        self, frame: Frame, out: FrameShape, color: ColorSpec, time_base: Fraction
-    ) -> Iterator[pb.RestoreResponse]:
-        raw = from_frame(frame, out.format, color)
+    def _given(self, frame: Frame, stream: Prepared) -> RawFrame:
+        raw = from_frame(frame, stream.out.format, stream.out_color)
         while self._arrived and self._arrived[0][0] <= frame.index:
             index, came_s = self._arrived.popleft()
             if index == frame.index:
                 self._metrics.latency_s.observe(time.monotonic() - came_s)
-        number = self.frames_out
-        for piece in pieces(raw, out, number, time_base, synthetic=frame.synthetic):
-            yield pb.RestoreResponse(piece=piece)
+        return raw
+
+    def _count_out(self) -> None:
         self.frames_out += 1
         self._metrics.frames.labels("live").inc()
-
-    def _shape(
-        self, spec: pb.LiveSpec, name: str, size_px: tuple[int, int] | None = None
-    ) -> FrameShape:
-        width, height = size_px or (spec.width_px, spec.height_px)
-        limits = self._settings
-        if not 0 < width <= limits.max_width_px or not 0 < height <= limits.max_height_px:
-            raise InvalidInput(
-                f"frames of {width}x{height}",
-                f"1x1 to {limits.max_width_px}x{limits.max_height_px}",
-            )
-        return FrameShape(name, width, height)
-
-
-def _positive(value: common_pb2.Rational, what: str) -> Fraction:
-    if value.numerator <= 0 or value.denominator <= 0:
-        raise InvalidInput(f"{what} {value.numerator}/{value.denominator}", "a positive ratio")
-    return Fraction(value.numerator, value.denominator)
-
-
-def _color(spec: pb.LiveSpec, layout: PixelFormat) -> ColorSpec:
-    color = color_from(spec.color)
-    if layout.kind == "rgb":
-        return color.with_(matrix=Matrix.RGB, range=Range.FULL)
-    if color.matrix is Matrix.RGB:
-        raise InvalidInput(f"{layout.name} with R'G'B' samples", "a matrix, or an RGB layout")
-    return color
-
-
-def _output_color(color: ColorSpec, layout: PixelFormat) -> ColorSpec:
-    if layout.kind == "rgb":
-        return color.with_(matrix=Matrix.RGB, range=Range.FULL)
-    if color.matrix is Matrix.RGB:
-        return color.with_(matrix=Matrix.BT709, range=Range.LIMITED)
-    return color
-
-
-def _started(out: FrameShape, color: ColorSpec, clock: Clock, latency: int) -> pb.RestoreResponse:
-    rate, base = clock.frame_rate, clock.time_base
-    return pb.RestoreResponse(
-        started=pb.LiveStarted(
-            width_px=out.width_px,
-            height_px=out.height_px,
-            pixel_format=out.name,
-            color=color_to(color),
-            frame_rate=None
-            if rate is None
-            else common_pb2.Rational(numerator=rate.numerator, denominator=rate.denominator),
-            time_base=common_pb2.Rational(numerator=base.numerator, denominator=base.denominator),
-            latency_frames=latency,
-        )
-    )

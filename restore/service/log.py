@@ -51,6 +51,7 @@ class Metrics:
         removed: what was removed by itself, by kind (``upload`` or ``job``) and why (``age`` or
             ``room``).
         removed_bytes: of that, by kind.
+        shared_bytes: shared memory of live streams.
         latency_s: from a frame's last piece to its result's first, live.
     """
 
@@ -71,6 +72,9 @@ class Metrics:
         )
         self.removed_bytes = Counter(
             "restore_removed_bytes", "Bytes of what was removed", ["kind"], registry=place
+        )
+        self.shared_bytes = Gauge(
+            "restore_live_shared_bytes", "Shared memory of live streams", registry=place
         )
         self.latency_s = Histogram(
             "restore_live_latency_seconds",

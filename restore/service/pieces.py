@@ -13,7 +13,16 @@ from restore.frames import PIXEL_FORMATS, PixelFormat, RawFrame
 from restore.service.v1 import common_pb2
 from restore.service.v1 import restoration_pb2 as pb
 
-__all__ = ["PIECE_BYTES", "FrameShape", "assembled", "color_from", "color_to", "pieces"]
+__all__ = [
+    "PIECE_BYTES",
+    "FrameShape",
+    "assembled",
+    "check_next",
+    "color_from",
+    "color_to",
+    "pieces",
+    "raw_of",
+]
 
 PIECE_BYTES = 1 << 20
 #: Packed layouts and the planar one that stands for each here.
@@ -144,7 +153,7 @@ def assembled(
         if len(piece.data) > PIECE_BYTES:
             raise InvalidInput(f"a piece of {len(piece.data)} bytes", f"at most {PIECE_BYTES}")
         if held is None:
-            _check_next(piece, index, last_pts, most_frames)
+            check_next(piece, index, last_pts, most_frames)
             held, filled = bytearray(shape.nbytes), 0
             index, pts, duration = piece.index, piece.pts, piece.duration
         if piece.index != index or piece.offset != filled:
@@ -162,13 +171,26 @@ def assembled(
         filled = stop
         if piece.is_last:
             last_pts = pts
-            yield _raw(shape, held, pts, time_base, color, index, duration)
+            yield raw_of(shape, held, pts, time_base, color, index, duration)
             held = None
     if held is not None:
         raise InvalidInput(f"a stream that ends in frame {index} after {filled} bytes")
 
 
-def _check_next(piece: pb.FramePiece, index: int, last_pts: int | None, most: int) -> None:
+def check_next(
+    piece: pb.FramePiece | pb.SharedFrame, index: int, last_pts: int | None, most: int
+) -> None:
+    """Hold a frame's beginning against the frame before.
+
+    Args:
+        piece: the frame's first, or all of it.
+        index: of the frame before; -1 where there is none.
+        last_pts: of the frame before.
+        most: frames in a stream.
+
+    Raises:
+        InvalidInput: numbers or times do not rise, or there are too many.
+    """
     if piece.index <= index:
         raise InvalidInput(f"frame {piece.index} after frame {index}", "rising numbers")
     if last_pts is not None and piece.pts <= last_pts:
@@ -177,15 +199,16 @@ def _check_next(piece: pb.FramePiece, index: int, last_pts: int | None, most: in
         raise InvalidInput(f"frame {piece.index}", f"at most {most} frames in a stream")
 
 
-def _raw(
+def raw_of(
     shape: FrameShape,
-    data: bytearray,
+    data: bytearray | memoryview,
     pts: int,
     time_base: Fraction,
     color: ColorSpec,
     index: int,
     duration: int,
 ) -> RawFrame:
+    """A frame over its bytes; planar layouts are not copied. A duration of 0 is unknown."""
     return RawFrame(
         planes=shape.planes(data),
         format=shape.format,

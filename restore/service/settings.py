@@ -56,6 +56,7 @@ class ServiceSettings(BaseSettings):
         max_kept_bytes: of all uploads and results; beyond it those that were not used longest are
             removed, uploads first; 0 for no limit.
         queue_bytes: frames of one live stream that may wait, on each side.
+        shared_bytes: shared memory of all live streams together; beyond it frames travel in pieces.
         chunk_frames: frames of a job's chunk.
         threads: threads of torch in one worker; all cores where None.
         metrics_address: host and port of Prometheus metrics; none where empty.
@@ -87,6 +88,7 @@ class ServiceSettings(BaseSettings):
     keep_jobs_s: float = Field(default=90 * _DAY_S, ge=0)
     max_kept_bytes: int = Field(default=1 << 40, ge=0)
     queue_bytes: int = Field(default=64 << 20, ge=1)
+    shared_bytes: int = Field(default=2 << 30, ge=0)
     chunk_frames: int = Field(default=48, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)
     metrics_address: str = ""

@@ -142,6 +142,9 @@ def paces(world: World, seconds: float) -> float:
 def overloaded(world: World, seconds: float, least: float) -> None:
     """Four times as many clients as places; those that are refused come back when told."""
     alone = paces(world, seconds / 2)
+    left = time.monotonic()
+    while counts(world)[0] != counts(world)[1] and time.monotonic() - left < 2.0:
+        time.sleep(0.01)
     refused, stop = list[ServiceError](), threading.Event()
 
     def knock() -> None:

@@ -50,6 +50,12 @@ class RestorationServiceServicer:
         """The first request carries the spec; every further one a piece of a frame. The answer begins with
         what the stream will be, then frames come back in pieces, then a summary after the client has
         closed its side. The server reads on only as fast as its results are taken.
+
+        Shared memory, where both ends are on one host: the spec asks for it, the server answers with an
+        offer first, and the client with what it read there; then comes what the stream will be. From
+        there on frames lie in slots, and messages only say which. Who was handed a slot has it until it
+        says SlotFreed. The client says FramesEnded after its last frame and keeps its side open to free
+        slots until the summary has come.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
