@@ -17,7 +17,7 @@ from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
 from restore_client.live import LiveFrame, pieces_of
-from restore_client.sending import Item, Sending
+from restore_client.sending import Item, Sending, asking
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
@@ -232,9 +232,7 @@ class AsyncClient:
             frames: taken as the server asks for them; through shared memory from another thread.
             shared: as in :meth:`restore_client.Client.restore`.
         """
-        asked = live.LiveSpec()
-        asked.CopyFrom(spec)
-        asked.wants_shared_memory = self._connection.is_local if shared is None else shared
+        asked = asking(spec, self._connection.is_local if shared is None else shared)
         loop, outbox = asyncio.get_running_loop(), asyncio.Queue[Item]()
 
         def post(item: Item) -> None:

@@ -15,8 +15,8 @@ from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
-from restore_client.live import LiveFrame, LiveStream, pieces_of
-from restore_client.sending import Item, Sending
+from restore_client.live import LiveFrame, LiveStream
+from restore_client.sending import Item, Sending, asking, requests_of
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
 from restore_client.v1 import common_pb2 as common
@@ -363,24 +363,13 @@ class Client:
             spec: of the frames and of what is done.
             frames: taken as the server asks for them, from another thread.
             shared: through shared memory where the server is on this host and lets us, else in
-                pieces (``started.transport`` says which); only where its address is one of this
-                host where None.
+                pieces (``started.transport`` says which). None: where its address is of this host.
         """
-        asked = live.LiveSpec()
-        asked.CopyFrom(spec)
-        asked.wants_shared_memory = self._is_local if shared is None else shared
+        asked = asking(spec, self._is_local if shared is None else shared)
         outbox: SimpleQueue[Item] = SimpleQueue()
-
-        def requests() -> Iterator[live.RestoreRequest]:
-            yield live.RestoreRequest(spec=asked)
-            while (item := outbox.get()) is not None:
-                if isinstance(item, live.RestoreRequest):
-                    yield item
-                else:
-                    yield from pieces_of(frames)
-                    return
-
-        answers = self._live.Restore(requests(), metadata=self._metadata)
+        answers = self._live.Restore(
+            requests_of(asked, iter(outbox.get, None), frames), metadata=self._metadata
+        )
         sending = Sending(frames, outbox.put, answers.cancel)
         # Also where nobody takes the results, or the connection is closed under them.
         if not answers.add_callback(sending.stop):

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from restore_client.errors import ServiceError, translated
-from restore_client.live import Gathering, LiveFrame
+from restore_client.live import Gathering, LiveFrame, pieces_of
 from restore_client.slots import Slots, opened
 from restore_client.v1 import restoration_pb2 as pb
 
-__all__ = ["PIECES", "Item", "Sending"]
+__all__ = ["PIECES", "Item", "Sending", "asking", "requests_of"]
 
 
 class _Pieces:
@@ -20,6 +20,27 @@ class _Pieces:
 PIECES = _Pieces()
 Item = pb.RestoreRequest | _Pieces | None
 """A request; :data:`PIECES`; or None, after which nothing is sent."""
+
+
+def asking(spec: pb.LiveSpec, shared: bool) -> pb.LiveSpec:
+    """The spec, and whether shared memory is wanted."""
+    asked = pb.LiveSpec()
+    asked.CopyFrom(spec)
+    asked.wants_shared_memory = shared
+    return asked
+
+
+def requests_of(
+    spec: pb.LiveSpec, items: Iterator[Item], frames: Iterable[LiveFrame]
+) -> Iterator[pb.RestoreRequest]:
+    """What gRPC sends: the spec, then what was posted, or the frames in pieces."""
+    yield pb.RestoreRequest(spec=spec)
+    for item in items:
+        if isinstance(item, pb.RestoreRequest):
+            yield item
+        else:
+            yield from pieces_of(frames)
+            return
 
 
 class Sending:
