@@ -1,8 +1,9 @@
-"""What the service costs: ``python -m benchmarks.service [--runs 3] [--json FILE]``.
+"""What the service costs: ``python -m benchmarks.service [--runs 3] [--transport] [--json FILE]``.
 
 Jobs: the same clip and recipe through `run_durable` in this process and through a server (upload,
 job, download), in turn, median of the runs. Live: frames of 720x576 in, with and without a network
 that makes them 2880x2304, frames a second and the time from a frame's last piece to its result.
+``--transport``: the same in pieces and through shared memory, in turn.
 """
 
 from __future__ import annotations
@@ -71,12 +72,29 @@ def job_rows(client: Client, folder: Path, frames: int, runs: int) -> dict[str, 
     }
 
 
-def live_row(client: Client, preset: str, frames: int) -> dict[str, float]:
-    """Frames a second of a live stream, and how long a frame is under way."""
-    height, width = PAL_PX
-    clip = (film(min(frames, 8), PAL_PX) * 255).astype(np.uint8)
+def live_row(
+    client: Client,
+    recipe: common.Recipe,
+    frames: int,
+    *,
+    size_px: tuple[int, int] = PAL_PX,
+    shared: bool | None = None,
+    every_s: float = 0.0,
+) -> dict[str, object]:
+    """Frames a second of a live stream, and how long a frame is under way.
+
+    Args:
+        client: of the server.
+        recipe: that frames go through.
+        frames: how many.
+        size_px: height and width of what is sent.
+        shared: through shared memory, or in pieces; as the client chooses where None.
+        every_s: a frame is sent this long after the one before; as fast as they are taken where 0.
+    """
+    height, width = size_px
+    clip = (film(min(frames, 8), size_px) * 255).astype(np.uint8)
     spec = pb.LiveSpec(
-        recipe=common.Recipe(preset=preset),
+        recipe=recipe,
         width_px=width,
         height_px=height,
         pixel_format="rgb24",
@@ -87,13 +105,16 @@ def live_row(client: Client, preset: str, frames: int) -> dict[str, float]:
     sent: dict[int, float] = {}
 
     def source() -> Iterator[LiveFrame]:
+        began = time.perf_counter()
         for number in range(frames):
             data = clip[number % len(clip)].tobytes()
+            time.sleep(max(0.0, began + number * every_s - time.perf_counter()))
             sent[number] = time.perf_counter()
             yield LiveFrame(data, pts=number)
 
-    stream = client.restore(spec, source())
-    waits, began, size = [], time.perf_counter(), 0
+    began = time.perf_counter()
+    stream = client.restore(spec, source(), shared=shared)
+    waits, size = [], 0
     for number, frame in enumerate(stream.frames):
         waits.append(time.perf_counter() - sent[number])
         size = len(frame.data)
@@ -101,10 +122,50 @@ def live_row(client: Client, preset: str, frames: int) -> dict[str, float]:
     return {
         "frames": frames,
         "out": f"{stream.started.width_px}x{stream.started.height_px}",
+        "by": pb.Transport.Name(stream.started.transport).removeprefix("TRANSPORT_").lower(),
         "fps": round(frames / spent, 2),
         "MB/s out": round(frames * size / spent / 1e6, 1),
         "latency_s, median": round(median(waits), 3),
     }
+
+
+def transport_rows(client: Client, runs: int) -> dict[str, object]:
+    """Pieces against shared memory, in turn, through as little as there is.
+
+    The latency is that of a camera which sends half as many frames as pieces can carry: as fast as
+    they are taken, a frame waits in as many slots as there are.
+    """
+    enlarge = common.Recipe(toml='[[steps]]\nstage = "resize"\nscale = 4\n')
+    as_it_comes = common.Recipe(preset="transcode")
+    found: dict[str, object] = {}
+    for name, recipe, size_px in (
+        ("720x576 to 2880x2304 by resampling", enlarge, PAL_PX),
+        ("2880x2304 as it comes", as_it_comes, (4 * PAL_PX[0], 4 * PAL_PX[1])),
+        ("720x576 as it comes", as_it_comes, PAL_PX),
+    ):
+        frames = 96 if size_px == PAL_PX and recipe is as_it_comes else 20
+        rates: dict[bool, list[float]] = {True: [], False: []}
+        waits: dict[bool, list[float]] = {True: [], False: []}
+        every_s = 0.0
+        for number in range(runs + 1):
+            for shared in (False, True):
+                row = live_row(client, recipe, frames, size_px=size_px, shared=shared)
+                every_s = every_s or 2 / float(str(row["fps"]))
+                paced = live_row(
+                    client, recipe, 12, size_px=size_px, shared=shared, every_s=every_s
+                )
+                if number:  # the first one warms both up
+                    rates[shared].append(float(str(row["fps"])))
+                    waits[shared].append(float(str(paced["latency_s, median"])))
+        ratios = [a / b for a, b in zip(rates[True], rates[False], strict=True)]
+        found[name] = {
+            "pieces, fps": median(rates[False]),
+            "shared memory, fps": median(rates[True]),
+            "shared memory over pieces, fps": round(median(ratios), 3),
+            "pieces, latency_s at half the pace": median(waits[False]),
+            "shared memory, latency_s at half the pace": median(waits[True]),
+        }
+    return found
 
 
 def main() -> None:
@@ -112,6 +173,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--frames", type=int, default=48, help="of the job's clip")
+    parser.add_argument(
+        "--transport", action="store_true", help="only pieces against shared memory"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     tune_host()
@@ -124,11 +188,19 @@ def main() -> None:
         server.start()
         try:
             with Client(f"127.0.0.1:{server.port}") as client:
-                found: dict[str, object] = {
-                    "job, 4x": job_rows(client, folder, options.frames, options.runs),
-                    "live, as it comes": live_row(client, "transcode", 100),
-                    "live, 4x by the shipped network": live_row(client, "upscale", 8),
-                }
+                found: dict[str, object] = (
+                    transport_rows(client, options.runs)
+                    if options.transport
+                    else {
+                        "job, 4x": job_rows(client, folder, options.frames, options.runs),
+                        "live, as it comes": live_row(
+                            client, common.Recipe(preset="transcode"), 100
+                        ),
+                        "live, 4x by the shipped network": live_row(
+                            client, common.Recipe(preset="upscale"), 8
+                        ),
+                    }
+                )
         finally:
             server.stop()
     found["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
