@@ -143,7 +143,7 @@ def transport_rows(client: Client, runs: int) -> dict[str, object]:
         ("2880x2304 as it comes", as_it_comes, (4 * PAL_PX[0], 4 * PAL_PX[1])),
         ("720x576 as it comes", as_it_comes, PAL_PX),
     ):
-        frames = 96 if size_px == PAL_PX and recipe is as_it_comes else 20
+        frames = 96 if size_px == PAL_PX and recipe is as_it_comes else 12
         rates: dict[bool, list[float]] = {True: [], False: []}
         waits: dict[bool, list[float]] = {True: [], False: []}
         every_s = 0.0
@@ -151,9 +151,7 @@ def transport_rows(client: Client, runs: int) -> dict[str, object]:
             for shared in (False, True):
                 row = live_row(client, recipe, frames, size_px=size_px, shared=shared)
                 every_s = every_s or 2 / float(str(row["fps"]))
-                paced = live_row(
-                    client, recipe, 12, size_px=size_px, shared=shared, every_s=every_s
-                )
+                paced = live_row(client, recipe, 8, size_px=size_px, shared=shared, every_s=every_s)
                 if number:  # the first one warms both up
                     rates[shared].append(float(str(row["fps"])))
                     waits[shared].append(float(str(paced["latency_s, median"])))

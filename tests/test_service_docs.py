@@ -23,6 +23,23 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
     assert barcode.numbers(tmp_path / "master.mp4") == [0, 1, 2]
 
 
+def test_the_example_with_packets_runs(tmp_path):
+    from tests.faults.test_service_packets import coded
+
+    text = (ROOT / "docs/service.md").read_text()
+    example = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    example = example.replace("720", "96").replace("576", "64").replace('"default"', '"transcode"')
+    extradata, packets = coded("h264", 5)
+    shown = []
+    with serving(tmp_path) as world, world.client() as client:
+        names = {"client": client, "avcc": extradata, "camera": packets}
+        exec(
+            compile(example, "service.md", "exec"),
+            names | {"show": lambda data, pts: shown.append((len(data), pts))},
+        )
+    assert shown == [(96 * 64 * 3 // 2, 3 * number) for number in range(5)]
+
+
 def test_every_setting_is_documented():
     from restore.service.settings import ServiceSettings
 

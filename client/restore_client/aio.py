@@ -16,7 +16,7 @@ from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
-from restore_client.live import LiveFrame, pieces_of
+from restore_client.live import LiveFrame, Sent, pieces_of
 from restore_client.sending import Item, Sending, asking
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
@@ -223,12 +223,16 @@ class AsyncClient:
             arriving.close()
 
     async def restore(
-        self, spec: live.LiveSpec, frames: Iterable[LiveFrame], *, shared: bool | None = None
+        self,
+        spec: live.LiveSpec,
+        frames: Iterable[Sent],
+        *,
+        shared: bool | None = None,
     ) -> AsyncIterator[LiveFrame]:
         """Send frames and get them back restored, as they come.
 
         Args:
-            spec: of the frames and of what is done.
+            spec: of the frames and of what is done; ``packets`` where :class:`LivePacket` are sent.
             frames: taken as the server asks for them; through shared memory from another thread.
             shared: as in :meth:`restore_client.Client.restore`.
         """

@@ -15,7 +15,7 @@ from restore_client.clips import ClipList, clips_request
 from restore_client.connection import Connection
 from restore_client.errors import ServiceError, translated
 from restore_client.files import Arriving, file_sha256, parts
-from restore_client.live import LiveFrame, LiveStream
+from restore_client.live import LiveStream, Sent
 from restore_client.sending import Item, Sending, asking, requests_of
 from restore_client.v1 import catalog_pb2 as catalog
 from restore_client.v1 import catalog_pb2_grpc as catalog_rpc
@@ -355,15 +355,15 @@ class Client:
             arriving.close()
 
     def restore(
-        self, spec: live.LiveSpec, frames: Iterable[LiveFrame], *, shared: bool | None = None
+        self, spec: live.LiveSpec, frames: Iterable[Sent], *, shared: bool | None = None
     ) -> LiveStream:
-        """Send frames and get them back restored.
+        """Send frames, or packets, and get frames back restored.
 
         Args:
-            spec: of the frames and of what is done.
+            spec: of the frames and of what is done; its ``packets`` where packets are sent.
             frames: taken as the server asks for them, from another thread.
-            shared: through shared memory where the server is on this host and lets us, else in
-                pieces (``started.transport`` says which). None: where its address is of this host.
+            shared: through shared memory where that is possible, else in pieces, as
+                ``started.transport`` says. None: where the address is of this host.
         """
         asked = asking(spec, self._is_local if shared is None else shared)
         outbox: SimpleQueue[Item] = SimpleQueue()
@@ -371,7 +371,6 @@ class Client:
             requests_of(asked, iter(outbox.get, None), frames), metadata=self._metadata
         )
         sending = Sending(frames, outbox.put, answers.cancel)
-        # Also where nobody takes the results, or the connection is closed under them.
         if not answers.add_callback(sending.stop):
             sending.stop()
         return LiveStream(sending.begun(answers), sending.results(answers))

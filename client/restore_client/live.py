@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from restore_client.v1 import restoration_pb2 as pb
 
-__all__ = ["Gathering", "LiveFrame", "LiveStream", "pieces_of"]
+__all__ = ["Gathering", "LiveFrame", "LivePacket", "LiveStream", "Sent", "pieces_of"]
 
 _PIECE_BYTES = 1 << 20
 
@@ -30,6 +30,29 @@ class LiveFrame:
 
 
 @dataclass(frozen=True)
+class LivePacket:
+    """An encoded packet, for streams whose spec says ``packets``; in decoding order.
+
+    Attributes:
+        data: as a container holds it.
+        pts: presentation time in the stream's time base.
+        dts: decoding time; None where the order is all that is known.
+        duration: in the stream's time base; 0 where unknown.
+        is_key: decoding can begin here; the first packet must be one.
+    """
+
+    data: bytes
+    pts: int
+    dts: int | None = None
+    duration: int = 0
+    is_key: bool = False
+
+
+Sent = LiveFrame | LivePacket
+"""What a client sends: frames, or packets where its spec says so."""
+
+
+@dataclass(frozen=True)
 class LiveStream:
     """What comes back.
 
@@ -42,21 +65,34 @@ class LiveStream:
     frames: Iterator[LiveFrame]
 
 
-def pieces_of(frames: Iterable[LiveFrame]) -> Iterator[pb.RestoreRequest]:
-    """Every frame in pieces."""
-    for index, frame in enumerate(frames):
-        for offset in range(0, len(frame.data), _PIECE_BYTES):
+def pieces_of(frames: Iterable[Sent]) -> Iterator[pb.RestoreRequest]:
+    """Every frame or packet in pieces."""
+    for index, one in enumerate(frames):
+        for offset in range(0, len(one.data), _PIECE_BYTES):
             stop = offset + _PIECE_BYTES
-            yield pb.RestoreRequest(
-                piece=pb.FramePiece(
+            data, is_last = one.data[offset:stop], stop >= len(one.data)
+            if isinstance(one, LivePacket):
+                packet = pb.PacketPiece(
                     index=index,
-                    pts=frame.pts,
+                    pts=one.pts,
+                    dts=one.dts,
+                    duration=one.duration,
+                    is_key=one.is_key,
                     offset=offset,
-                    data=frame.data[offset:stop],
-                    is_last=stop >= len(frame.data),
-                    duration=frame.duration,
+                    data=data,
+                    is_last=is_last,
                 )
+                yield pb.RestoreRequest(packet=packet)
+                continue
+            piece = pb.FramePiece(
+                index=index,
+                pts=one.pts,
+                offset=offset,
+                data=data,
+                is_last=is_last,
+                duration=one.duration,
             )
+            yield pb.RestoreRequest(piece=piece)
 
 
 class Gathering:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from restore_client.errors import ServiceError, translated
-from restore_client.live import Gathering, LiveFrame, pieces_of
+from restore_client.live import Gathering, LiveFrame, LivePacket, Sent, pieces_of
 from restore_client.slots import Slots, opened
 from restore_client.v1 import restoration_pb2 as pb
 
@@ -26,12 +26,12 @@ def asking(spec: pb.LiveSpec, shared: bool) -> pb.LiveSpec:
     """The spec, and whether shared memory is wanted."""
     asked = pb.LiveSpec()
     asked.CopyFrom(spec)
-    asked.wants_shared_memory = shared
+    asked.wants_shared_memory = shared and not spec.HasField("packets")
     return asked
 
 
 def requests_of(
-    spec: pb.LiveSpec, items: Iterator[Item], frames: Iterable[LiveFrame]
+    spec: pb.LiveSpec, items: Iterator[Item], frames: Iterable[Sent]
 ) -> Iterator[pb.RestoreRequest]:
     """What gRPC sends: the spec, then what was posted, or the frames in pieces."""
     yield pb.RestoreRequest(spec=spec)
@@ -60,7 +60,10 @@ class Sending:
     """
 
     def __init__(
-        self, frames: Iterable[LiveFrame], post: Callable[[Item], None], cancel: Callable[[], None]
+        self,
+        frames: Iterable[Sent],
+        post: Callable[[Item], None],
+        cancel: Callable[[], None],
     ) -> None:
         self._frames, self._post, self._cancel = frames, post, cancel
         self._slots: Slots | None = None
@@ -120,6 +123,8 @@ class Sending:
     def _feed(self, slots: Slots) -> None:
         try:
             for index, frame in enumerate(self._frames):
+                if isinstance(frame, LivePacket):
+                    raise TypeError("a packet in a stream of frames; its spec says no packets.")
                 request = slots.put(index, frame)
                 if request is None:
                     return

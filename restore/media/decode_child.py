@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import DamagedMedia, UnsupportedMedia
+from restore.frames import PixelFormat
 from restore.media.container_in import Beat, Damage, Decoded, open_video
 from restore.media.describe import clip_info_to_dict
 from restore.media.examine import Opened, open_clip
@@ -23,7 +24,7 @@ from restore.media.timing import Timeline
 from restore.media.wire import Channel, ChannelClosed
 from restore.time import FrameRange
 
-__all__ = ["decode_job", "probe_job"]
+__all__ = ["ChildRing", "decode_job", "probe_job"]
 
 _COMPLAINTS_KEPT = 3
 _LOGGED_AHEAD = 32
@@ -38,10 +39,17 @@ class _Bad:
     why: str
 
 
-class _Ring:
-    """The child's end of the shared memory: slots are filled here and freed by the program."""
+class ChildRing:
+    """The child's end of the shared memory: slots are filled here and freed by the program.
 
-    def __init__(self, channel: Channel, opened: Opened, width_px: int, height_px: int) -> None:
+    Args:
+        channel: to the program, which sends the memory next.
+        form: of the frames.
+        width_px: of the frames.
+        height_px: of the frames.
+    """
+
+    def __init__(self, channel: Channel, form: PixelFormat, width_px: int, height_px: int) -> None:
         self._channel = channel
         message, fds = channel.recv()
         if message.get("t") != "ring" or len(fds) != 1:
@@ -49,7 +57,6 @@ class _Ring:
         slots, slot_bytes = int(message["slots"]), int(message["slot_bytes"])
         memory = memoryview(mmap.mmap(fds[0], slots * slot_bytes))
         os.close(fds[0])
-        form = opened.unpacker.target
         self._planes: list[Sequence[Plane]] = [
             plane_views(memory[i * slot_bytes : (i + 1) * slot_bytes], form, width_px, height_px)
             for i in range(slots)
@@ -60,9 +67,13 @@ class _Ring:
         """A free slot; waits for the program to free one."""
         while not self._free:
             message, _ = self._channel.recv()
-            self._free.append(int(message["slot"]))
+            self.freed(int(message["slot"]))
         number = self._free.pop()
         return number, self._planes[number]
+
+    def freed(self, number: int) -> None:
+        """The program has read a slot."""
+        self._free.append(number)
 
 
 class _Delivery:
@@ -90,7 +101,7 @@ class _Delivery:
 
     def run(self, max_frames: int) -> None:
         """Deliver until the range, the clip or the undamaged part of it ends."""
-        ring = _Ring(self._channel, self._opened, *self._size)
+        ring = ChildRing(self._channel, self._opened.unpacker.target, *self._size)
         stopped = ""
         try:
             for picture in self._pictures:
@@ -145,7 +156,7 @@ class _Delivery:
         if self._strict and self._complaints and due:
             raise self._strict_error(self._complaints[0])
 
-    def _deliver(self, ring: _Ring, picture: Decoded) -> None:
+    def _deliver(self, ring: ChildRing, picture: Decoded) -> None:
         frame, times = picture.frame, self._opened.times
         if times is not None and self.index < len(times):
             pts = self._timeline.place(times[self.index])

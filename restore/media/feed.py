@@ -22,7 +22,7 @@ from restore.media.wire import Message
 from restore.media.y4m_in import Y4mStream
 from restore.time import FrameRange
 
-__all__ = ["Bad", "ChildFeed", "Ended", "Feed", "PipeFeed"]
+__all__ = ["Bad", "ChildFeed", "Ended", "Feed", "PipeFeed", "Ring"]
 
 _MAX_SLOTS = 8
 _PAGE_BYTES = 4096
@@ -79,7 +79,7 @@ def _shared_memory(size_bytes: int) -> int:
         return os.dup(file.fileno())
 
 
-class _Ring:
+class Ring:
     """The program's end of the shared memory that a child writes frames to."""
 
     def __init__(self, form: PixelFormat, width_px: int, height_px: int, ring_bytes: int) -> None:
@@ -124,7 +124,7 @@ class ChildFeed:
             width, height = self.info.width_px, self.info.height_px
             if not 0 < width * height <= limits.max_pixels_px:
                 raise DamagedMedia(f"{self._source}: picture of {width}x{height}")
-            self._ring = _Ring(self._format, width, height, limits.ring_bytes)
+            self._ring = Ring(self._format, width, height, limits.ring_bytes)
             slots, slot_bytes = self._ring.slots, self._ring.slot_bytes
             try:
                 answer = {"t": "ring", "slots": slots, "slot_bytes": slot_bytes}

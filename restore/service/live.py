@@ -17,9 +17,11 @@ from restore.engine.run import process
 from restore.engine.settings import CancelToken
 from restore.errors import InvalidInput
 from restore.frames import Frame, RawFrame
+from restore.media.packets_in import PacketDecoder
 from restore.service.auth import principal_of
-from restore.service.live_spec import Prepared, prepared, started
+from restore.service.live_spec import Prepared, decoder_of, prepared, started
 from restore.service.log import EventLog, Metrics
+from restore.service.packets import decoded
 from restore.service.pieces import assembled, pieces
 from restore.service.settings import ServiceSettings
 from restore.service.shared import Exchange, offer_of
@@ -96,6 +98,7 @@ class _Stream:
         self._segments: Segments | None = None
         self._exchange: Exchange | None = None
         self._worker: threading.Thread | None = None
+        self._decoder: PacketDecoder | None = None
 
     def stop(self) -> None:
         """Let no thread of the stream wait or begin anything."""
@@ -114,6 +117,8 @@ class _Stream:
         self._results = None
         if self._segments is not None:
             self._segments.close()
+        if self._decoder is not None:
+            self._decoder.close()
 
     def run(self, requests: Iterator[pb.RestoreRequest]) -> Iterator[pb.RestoreResponse]:
         """The answers, in order."""
@@ -122,7 +127,10 @@ class _Stream:
         if first is None or first.WhichOneof("message") != "spec":
             raise InvalidInput("a stream that does not begin with its spec", "the spec first")
         stream, note = prepared(first.spec, self._settings), ""
-        if first.spec.wants_shared_memory:
+        if first.spec.HasField("packets"):
+            self._decoder = decoder_of(first.spec.packets, stream, self._settings)
+            note = "packets and what is made of them travel in pieces"
+        elif first.spec.wants_shared_memory:
             note = yield from self._agreed(requests, stream)
         yield started(stream, is_shared=self._segments is not None, note=note)
         if self._segments is not None:
@@ -166,8 +174,11 @@ class _Stream:
     def _in_pieces(
         self, requests: Iterator[pb.RestoreRequest], stream: Prepared
     ) -> Iterator[pb.RestoreResponse]:
-        raws = assembled(
-            requests, stream.shape, stream.color, stream.time_base, self._settings.max_frames
+        most = self._settings.max_frames
+        raws = (
+            assembled(requests, stream.shape, stream.color, stream.time_base, most)
+            if self._decoder is None
+            else decoded(requests, stream, self._decoder, most)
         )
         self._results = self._restored(stream, raws)
         base = stream.clock.time_base

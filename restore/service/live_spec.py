@@ -13,6 +13,8 @@ from restore.engine.stage import AnyStage, Stage, clock_after
 from restore.engine.varied import VariedStage, base_of
 from restore.errors import InvalidInput
 from restore.frames import PixelFormat
+from restore.media.isolate import DecodeLimits
+from restore.media.packets_in import PacketDecoder
 from restore.plan import build_pipeline
 from restore.service.asked import recipe_of
 from restore.service.pieces import FrameShape, color_from, color_to
@@ -21,7 +23,7 @@ from restore.service.v1 import common_pb2
 from restore.service.v1 import restoration_pb2 as pb
 from restore.time import Clock
 
-__all__ = ["Prepared", "prepared", "started"]
+__all__ = ["Prepared", "decoder_of", "prepared", "started"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,33 @@ def started(stream: Prepared, *, is_shared: bool, note: str) -> pb.RestoreRespon
             transport=pb.TRANSPORT_SHARED_MEMORY if is_shared else pb.TRANSPORT_PIECES,
             transport_note=note,
         )
+    )
+
+
+def decoder_of(
+    packets: pb.PacketFormat, stream: Prepared, limits: ServiceSettings
+) -> PacketDecoder:
+    """The confined decoder of a stream's packets.
+
+    Raises:
+        InvalidInput: the frames' layout is a packed one, which no decoder gives.
+        UnsupportedMedia: another codec than those that are taken.
+    """
+    shape = stream.shape
+    if shape.is_packed:
+        raise InvalidInput(f"packets of {shape.name}", "the planar format that decoding gives")
+    return PacketDecoder(
+        packets.codec,
+        packets.extradata,
+        stream.time_base,
+        shape.format,
+        shape.width_px,
+        shape.height_px,
+        DecodeLimits(
+            max_pixels_px=limits.max_width_px * limits.max_height_px,
+            max_frames=limits.max_frames,
+            ring_bytes=limits.queue_bytes,
+        ),
     )
 
 

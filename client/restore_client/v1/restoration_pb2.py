@@ -25,39 +25,43 @@ _sym_db = _symbol_database.Default()
 from restore_client.v1 import common_pb2 as restore_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crestore/v1/restoration.proto\x12\nrestore.v1\x1a\x17restore/v1/common.proto\"\xab\x02\n\x0eRestoreRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x14.restore.v1.LiveSpecH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.restore.v1.FramePieceH\x00\x12\x30\n\x06opened\x18\x03 \x01(\x0b\x32\x1e.restore.v1.SharedMemoryOpenedH\x00\x12/\n\x0cshared_frame\x18\x04 \x01(\x0b\x32\x17.restore.v1.SharedFrameH\x00\x12+\n\nslot_freed\x18\x05 \x01(\x0b\x32\x15.restore.v1.SlotFreedH\x00\x12/\n\x0c\x66rames_ended\x18\x06 \x01(\x0b\x32\x17.restore.v1.FramesEndedH\x00\x42\t\n\x07message\"\xab\x02\n\x0fRestoreResponse\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.restore.v1.LiveStartedH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.restore.v1.FramePieceH\x00\x12*\n\x07summary\x18\x03 \x01(\x0b\x32\x17.restore.v1.LiveSummaryH\x00\x12.\n\x05offer\x18\x04 \x01(\x0b\x32\x1d.restore.v1.SharedMemoryOfferH\x00\x12/\n\x0cshared_frame\x18\x05 \x01(\x0b\x32\x17.restore.v1.SharedFrameH\x00\x12+\n\nslot_freed\x18\x06 \x01(\x0b\x32\x15.restore.v1.SlotFreedH\x00\x42\t\n\x07message\"\xd9\x02\n\x08LiveSpec\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.restore.v1.Recipe\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x14\n\x0cpixel_format\x18\x04 \x01(\t\x12 \n\x05\x63olor\x18\x05 \x01(\x0b\x32\x11.restore.v1.Color\x12(\n\nframe_rate\x18\x06 \x01(\x0b\x32\x14.restore.v1.Rational\x12\'\n\ttime_base\x18\x07 \x01(\x0b\x32\x14.restore.v1.Rational\x12\x31\n\x13sample_aspect_ratio\x18\x08 \x01(\x0b\x32\x14.restore.v1.Rational\x12\x1b\n\x13output_pixel_format\x18\t \x01(\t\x12\x0c\n\x04\x63uts\x18\n \x03(\x03\x12\x1b\n\x13wants_shared_memory\x18\x0b \x01(\x08\"\x7f\n\nFramePiece\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07is_last\x18\x05 \x01(\x08\x12\x14\n\x0cis_synthetic\x18\x06 \x01(\x08\x12\x10\n\x08\x64uration\x18\x07 \x01(\x03\"\xab\x02\n\x0bLiveStarted\x12\x10\n\x08width_px\x18\x01 \x01(\x05\x12\x11\n\theight_px\x18\x02 \x01(\x05\x12\x14\n\x0cpixel_format\x18\x03 \x01(\t\x12 \n\x05\x63olor\x18\x04 \x01(\x0b\x32\x11.restore.v1.Color\x12-\n\nframe_rate\x18\x05 \x01(\x0b\x32\x14.restore.v1.RationalH\x00\x88\x01\x01\x12\'\n\ttime_base\x18\x06 \x01(\x0b\x32\x14.restore.v1.Rational\x12\x16\n\x0elatency_frames\x18\x07 \x01(\x05\x12(\n\ttransport\x18\x08 \x01(\x0e\x32\x15.restore.v1.Transport\x12\x16\n\x0etransport_note\x18\t \x01(\tB\r\n\x0b_frame_rate\"h\n\x11SharedMemoryOffer\x12(\n\x05input\x18\x01 \x01(\x0b\x32\x19.restore.v1.SharedSegment\x12)\n\x06output\x18\x02 \x01(\x0b\x32\x19.restore.v1.SharedSegment\"U\n\rSharedSegment\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x12\n\nslot_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x66rame_bytes\x18\x04 \x01(\x03\"?\n\x12SharedMemoryOpened\x12\x13\n\x0binput_token\x18\x01 \x01(\x0c\x12\x14\n\x0coutput_token\x18\x02 \x01(\x0c\"_\n\x0bSharedFrame\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x10\n\x08\x64uration\x18\x03 \x01(\x03\x12\x14\n\x0cis_synthetic\x18\x04 \x01(\x08\x12\x0c\n\x04slot\x18\x05 \x01(\x05\"\x19\n\tSlotFreed\x12\x0c\n\x04slot\x18\x01 \x01(\x05\"\r\n\x0b\x46ramesEnded\"Y\n\x0bLiveSummary\x12\x11\n\tframes_in\x18\x01 \x01(\x03\x12\x12\n\nframes_out\x18\x02 \x01(\x03\x12\x11\n\telapsed_s\x18\x03 \x01(\x01\x12\x10\n\x08warnings\x18\x04 \x03(\t*Y\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x14\n\x10TRANSPORT_PIECES\x10\x01\x12\x1b\n\x17TRANSPORT_SHARED_MEMORY\x10\x02\x32\\\n\x12RestorationService\x12\x46\n\x07Restore\x12\x1a.restore.v1.RestoreRequest\x1a\x1b.restore.v1.RestoreResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crestore/v1/restoration.proto\x12\nrestore.v1\x1a\x17restore/v1/common.proto\"\xd6\x02\n\x0eRestoreRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x14.restore.v1.LiveSpecH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.restore.v1.FramePieceH\x00\x12\x30\n\x06opened\x18\x03 \x01(\x0b\x32\x1e.restore.v1.SharedMemoryOpenedH\x00\x12/\n\x0cshared_frame\x18\x04 \x01(\x0b\x32\x17.restore.v1.SharedFrameH\x00\x12+\n\nslot_freed\x18\x05 \x01(\x0b\x32\x15.restore.v1.SlotFreedH\x00\x12/\n\x0c\x66rames_ended\x18\x06 \x01(\x0b\x32\x17.restore.v1.FramesEndedH\x00\x12)\n\x06packet\x18\x07 \x01(\x0b\x32\x17.restore.v1.PacketPieceH\x00\x42\t\n\x07message\"\xab\x02\n\x0fRestoreResponse\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.restore.v1.LiveStartedH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.restore.v1.FramePieceH\x00\x12*\n\x07summary\x18\x03 \x01(\x0b\x32\x17.restore.v1.LiveSummaryH\x00\x12.\n\x05offer\x18\x04 \x01(\x0b\x32\x1d.restore.v1.SharedMemoryOfferH\x00\x12/\n\x0cshared_frame\x18\x05 \x01(\x0b\x32\x17.restore.v1.SharedFrameH\x00\x12+\n\nslot_freed\x18\x06 \x01(\x0b\x32\x15.restore.v1.SlotFreedH\x00\x42\t\n\x07message\"\x95\x03\n\x08LiveSpec\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.restore.v1.Recipe\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x14\n\x0cpixel_format\x18\x04 \x01(\t\x12 \n\x05\x63olor\x18\x05 \x01(\x0b\x32\x11.restore.v1.Color\x12(\n\nframe_rate\x18\x06 \x01(\x0b\x32\x14.restore.v1.Rational\x12\'\n\ttime_base\x18\x07 \x01(\x0b\x32\x14.restore.v1.Rational\x12\x31\n\x13sample_aspect_ratio\x18\x08 \x01(\x0b\x32\x14.restore.v1.Rational\x12\x1b\n\x13output_pixel_format\x18\t \x01(\t\x12\x0c\n\x04\x63uts\x18\n \x03(\x03\x12\x1b\n\x13wants_shared_memory\x18\x0b \x01(\x08\x12.\n\x07packets\x18\x0c \x01(\x0b\x32\x18.restore.v1.PacketFormatH\x00\x88\x01\x01\x42\n\n\x08_packets\"0\n\x0cPacketFormat\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x11\n\textradata\x18\x02 \x01(\x0c\"\x94\x01\n\x0bPacketPiece\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x10\n\x03\x64ts\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x64uration\x18\x04 \x01(\x03\x12\x0e\n\x06is_key\x18\x05 \x01(\x08\x12\x0e\n\x06offset\x18\x06 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x12\x0f\n\x07is_last\x18\x08 \x01(\x08\x42\x06\n\x04_dts\"\x7f\n\nFramePiece\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07is_last\x18\x05 \x01(\x08\x12\x14\n\x0cis_synthetic\x18\x06 \x01(\x08\x12\x10\n\x08\x64uration\x18\x07 \x01(\x03\"\xab\x02\n\x0bLiveStarted\x12\x10\n\x08width_px\x18\x01 \x01(\x05\x12\x11\n\theight_px\x18\x02 \x01(\x05\x12\x14\n\x0cpixel_format\x18\x03 \x01(\t\x12 \n\x05\x63olor\x18\x04 \x01(\x0b\x32\x11.restore.v1.Color\x12-\n\nframe_rate\x18\x05 \x01(\x0b\x32\x14.restore.v1.RationalH\x00\x88\x01\x01\x12\'\n\ttime_base\x18\x06 \x01(\x0b\x32\x14.restore.v1.Rational\x12\x16\n\x0elatency_frames\x18\x07 \x01(\x05\x12(\n\ttransport\x18\x08 \x01(\x0e\x32\x15.restore.v1.Transport\x12\x16\n\x0etransport_note\x18\t \x01(\tB\r\n\x0b_frame_rate\"h\n\x11SharedMemoryOffer\x12(\n\x05input\x18\x01 \x01(\x0b\x32\x19.restore.v1.SharedSegment\x12)\n\x06output\x18\x02 \x01(\x0b\x32\x19.restore.v1.SharedSegment\"U\n\rSharedSegment\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x12\n\nslot_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x66rame_bytes\x18\x04 \x01(\x03\"?\n\x12SharedMemoryOpened\x12\x13\n\x0binput_token\x18\x01 \x01(\x0c\x12\x14\n\x0coutput_token\x18\x02 \x01(\x0c\"_\n\x0bSharedFrame\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x10\n\x08\x64uration\x18\x03 \x01(\x03\x12\x14\n\x0cis_synthetic\x18\x04 \x01(\x08\x12\x0c\n\x04slot\x18\x05 \x01(\x05\"\x19\n\tSlotFreed\x12\x0c\n\x04slot\x18\x01 \x01(\x05\"\r\n\x0b\x46ramesEnded\"Y\n\x0bLiveSummary\x12\x11\n\tframes_in\x18\x01 \x01(\x03\x12\x12\n\nframes_out\x18\x02 \x01(\x03\x12\x11\n\telapsed_s\x18\x03 \x01(\x01\x12\x10\n\x08warnings\x18\x04 \x03(\t*Y\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x14\n\x10TRANSPORT_PIECES\x10\x01\x12\x1b\n\x17TRANSPORT_SHARED_MEMORY\x10\x02\x32\\\n\x12RestorationService\x12\x46\n\x07Restore\x12\x1a.restore.v1.RestoreRequest\x1a\x1b.restore.v1.RestoreResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'restore.v1.restoration_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRANSPORT']._serialized_start=1940
-  _globals['_TRANSPORT']._serialized_end=2029
+  _globals['_TRANSPORT']._serialized_start=2244
+  _globals['_TRANSPORT']._serialized_end=2333
   _globals['_RESTOREREQUEST']._serialized_start=70
-  _globals['_RESTOREREQUEST']._serialized_end=369
-  _globals['_RESTORERESPONSE']._serialized_start=372
-  _globals['_RESTORERESPONSE']._serialized_end=671
-  _globals['_LIVESPEC']._serialized_start=674
-  _globals['_LIVESPEC']._serialized_end=1019
-  _globals['_FRAMEPIECE']._serialized_start=1021
-  _globals['_FRAMEPIECE']._serialized_end=1148
-  _globals['_LIVESTARTED']._serialized_start=1151
-  _globals['_LIVESTARTED']._serialized_end=1450
-  _globals['_SHAREDMEMORYOFFER']._serialized_start=1452
-  _globals['_SHAREDMEMORYOFFER']._serialized_end=1556
-  _globals['_SHAREDSEGMENT']._serialized_start=1558
-  _globals['_SHAREDSEGMENT']._serialized_end=1643
-  _globals['_SHAREDMEMORYOPENED']._serialized_start=1645
-  _globals['_SHAREDMEMORYOPENED']._serialized_end=1708
-  _globals['_SHAREDFRAME']._serialized_start=1710
-  _globals['_SHAREDFRAME']._serialized_end=1805
-  _globals['_SLOTFREED']._serialized_start=1807
-  _globals['_SLOTFREED']._serialized_end=1832
-  _globals['_FRAMESENDED']._serialized_start=1834
-  _globals['_FRAMESENDED']._serialized_end=1847
-  _globals['_LIVESUMMARY']._serialized_start=1849
-  _globals['_LIVESUMMARY']._serialized_end=1938
-  _globals['_RESTORATIONSERVICE']._serialized_start=2031
-  _globals['_RESTORATIONSERVICE']._serialized_end=2123
+  _globals['_RESTOREREQUEST']._serialized_end=412
+  _globals['_RESTORERESPONSE']._serialized_start=415
+  _globals['_RESTORERESPONSE']._serialized_end=714
+  _globals['_LIVESPEC']._serialized_start=717
+  _globals['_LIVESPEC']._serialized_end=1122
+  _globals['_PACKETFORMAT']._serialized_start=1124
+  _globals['_PACKETFORMAT']._serialized_end=1172
+  _globals['_PACKETPIECE']._serialized_start=1175
+  _globals['_PACKETPIECE']._serialized_end=1323
+  _globals['_FRAMEPIECE']._serialized_start=1325
+  _globals['_FRAMEPIECE']._serialized_end=1452
+  _globals['_LIVESTARTED']._serialized_start=1455
+  _globals['_LIVESTARTED']._serialized_end=1754
+  _globals['_SHAREDMEMORYOFFER']._serialized_start=1756
+  _globals['_SHAREDMEMORYOFFER']._serialized_end=1860
+  _globals['_SHAREDSEGMENT']._serialized_start=1862
+  _globals['_SHAREDSEGMENT']._serialized_end=1947
+  _globals['_SHAREDMEMORYOPENED']._serialized_start=1949
+  _globals['_SHAREDMEMORYOPENED']._serialized_end=2012
+  _globals['_SHAREDFRAME']._serialized_start=2014
+  _globals['_SHAREDFRAME']._serialized_end=2109
+  _globals['_SLOTFREED']._serialized_start=2111
+  _globals['_SLOTFREED']._serialized_end=2136
+  _globals['_FRAMESENDED']._serialized_start=2138
+  _globals['_FRAMESENDED']._serialized_end=2151
+  _globals['_LIVESUMMARY']._serialized_start=2153
+  _globals['_LIVESUMMARY']._serialized_end=2242
+  _globals['_RESTORATIONSERVICE']._serialized_start=2335
+  _globals['_RESTORATIONSERVICE']._serialized_end=2427
 # @@protoc_insertion_point(module_scope)

@@ -18,20 +18,22 @@ TRANSPORT_PIECES: Transport
 TRANSPORT_SHARED_MEMORY: Transport
 
 class RestoreRequest(_message.Message):
-    __slots__ = ("spec", "piece", "opened", "shared_frame", "slot_freed", "frames_ended")
+    __slots__ = ("spec", "piece", "opened", "shared_frame", "slot_freed", "frames_ended", "packet")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     PIECE_FIELD_NUMBER: _ClassVar[int]
     OPENED_FIELD_NUMBER: _ClassVar[int]
     SHARED_FRAME_FIELD_NUMBER: _ClassVar[int]
     SLOT_FREED_FIELD_NUMBER: _ClassVar[int]
     FRAMES_ENDED_FIELD_NUMBER: _ClassVar[int]
+    PACKET_FIELD_NUMBER: _ClassVar[int]
     spec: LiveSpec
     piece: FramePiece
     opened: SharedMemoryOpened
     shared_frame: SharedFrame
     slot_freed: SlotFreed
     frames_ended: FramesEnded
-    def __init__(self, spec: _Optional[_Union[LiveSpec, _Mapping]] = ..., piece: _Optional[_Union[FramePiece, _Mapping]] = ..., opened: _Optional[_Union[SharedMemoryOpened, _Mapping]] = ..., shared_frame: _Optional[_Union[SharedFrame, _Mapping]] = ..., slot_freed: _Optional[_Union[SlotFreed, _Mapping]] = ..., frames_ended: _Optional[_Union[FramesEnded, _Mapping]] = ...) -> None: ...
+    packet: PacketPiece
+    def __init__(self, spec: _Optional[_Union[LiveSpec, _Mapping]] = ..., piece: _Optional[_Union[FramePiece, _Mapping]] = ..., opened: _Optional[_Union[SharedMemoryOpened, _Mapping]] = ..., shared_frame: _Optional[_Union[SharedFrame, _Mapping]] = ..., slot_freed: _Optional[_Union[SlotFreed, _Mapping]] = ..., frames_ended: _Optional[_Union[FramesEnded, _Mapping]] = ..., packet: _Optional[_Union[PacketPiece, _Mapping]] = ...) -> None: ...
 
 class RestoreResponse(_message.Message):
     __slots__ = ("started", "piece", "summary", "offer", "shared_frame", "slot_freed")
@@ -50,7 +52,7 @@ class RestoreResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[LiveStarted, _Mapping]] = ..., piece: _Optional[_Union[FramePiece, _Mapping]] = ..., summary: _Optional[_Union[LiveSummary, _Mapping]] = ..., offer: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ..., shared_frame: _Optional[_Union[SharedFrame, _Mapping]] = ..., slot_freed: _Optional[_Union[SlotFreed, _Mapping]] = ...) -> None: ...
 
 class LiveSpec(_message.Message):
-    __slots__ = ("recipe", "width_px", "height_px", "pixel_format", "color", "frame_rate", "time_base", "sample_aspect_ratio", "output_pixel_format", "cuts", "wants_shared_memory")
+    __slots__ = ("recipe", "width_px", "height_px", "pixel_format", "color", "frame_rate", "time_base", "sample_aspect_ratio", "output_pixel_format", "cuts", "wants_shared_memory", "packets")
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +64,7 @@ class LiveSpec(_message.Message):
     OUTPUT_PIXEL_FORMAT_FIELD_NUMBER: _ClassVar[int]
     CUTS_FIELD_NUMBER: _ClassVar[int]
     WANTS_SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
     recipe: _common_pb2.Recipe
     width_px: int
     height_px: int
@@ -73,7 +76,36 @@ class LiveSpec(_message.Message):
     output_pixel_format: str
     cuts: _containers.RepeatedScalarFieldContainer[int]
     wants_shared_memory: bool
-    def __init__(self, recipe: _Optional[_Union[_common_pb2.Recipe, _Mapping]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., pixel_format: _Optional[str] = ..., color: _Optional[_Union[_common_pb2.Color, _Mapping]] = ..., frame_rate: _Optional[_Union[_common_pb2.Rational, _Mapping]] = ..., time_base: _Optional[_Union[_common_pb2.Rational, _Mapping]] = ..., sample_aspect_ratio: _Optional[_Union[_common_pb2.Rational, _Mapping]] = ..., output_pixel_format: _Optional[str] = ..., cuts: _Optional[_Iterable[int]] = ..., wants_shared_memory: _Optional[bool] = ...) -> None: ...
+    packets: PacketFormat
+    def __init__(self, recipe: _Optional[_Union[_common_pb2.Recipe, _Mapping]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., pixel_format: _Optional[str] = ..., color: _Optional[_Union[_common_pb2.Color, _Mapping]] = ..., frame_rate: _Optional[_Union[_common_pb2.Rational, _Mapping]] = ..., time_base: _Optional[_Union[_common_pb2.Rational, _Mapping]] = ..., sample_aspect_ratio: _Optional[_Union[_common_pb2.Rational, _Mapping]] = ..., output_pixel_format: _Optional[str] = ..., cuts: _Optional[_Iterable[int]] = ..., wants_shared_memory: _Optional[bool] = ..., packets: _Optional[_Union[PacketFormat, _Mapping]] = ...) -> None: ...
+
+class PacketFormat(_message.Message):
+    __slots__ = ("codec", "extradata")
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    EXTRADATA_FIELD_NUMBER: _ClassVar[int]
+    codec: str
+    extradata: bytes
+    def __init__(self, codec: _Optional[str] = ..., extradata: _Optional[bytes] = ...) -> None: ...
+
+class PacketPiece(_message.Message):
+    __slots__ = ("index", "pts", "dts", "duration", "is_key", "offset", "data", "is_last")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    PTS_FIELD_NUMBER: _ClassVar[int]
+    DTS_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    IS_KEY_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    pts: int
+    dts: int
+    duration: int
+    is_key: bool
+    offset: int
+    data: bytes
+    is_last: bool
+    def __init__(self, index: _Optional[int] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., duration: _Optional[int] = ..., is_key: _Optional[bool] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class FramePiece(_message.Message):
     __slots__ = ("index", "pts", "offset", "data", "is_last", "is_synthetic", "duration")
