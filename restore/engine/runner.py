@@ -93,8 +93,9 @@ class StageRunner:
             if spec.repeats:
                 self._last = (pending[-1], results[-1])
             self._frames += len(results)
-            pending = list(islice(source, 1))
+            # Before more is taken: who sends frames may wait for these.
             yield from results
+            pending = list(islice(source, 1))
 
     def report(self) -> StageReport:
         """What was done so far."""

@@ -77,6 +77,36 @@ def test_networks_and_windows_in_a_live_stream(world):
         assert [number_of(one.data, width, height) for one in stream.frames] == list(range(5))
 
 
+RESIZE = '[[steps]]\nstage = "resize"\nscale = 2\n'
+DEGRAIN = '[[steps]]\nstage = "degrain"\nradius = 1\n'
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("toml", [RESIZE, DEGRAIN, DEGRAIN + RESIZE + RESIZE])
+def test_frames_come_back_as_soon_as_their_window_is_complete(world, toml, shared):
+    """A client that sends no frame before it has seen what those before must give."""
+    back, late = threading.Semaphore(0), list[int]()
+    latency = 0
+
+    def in_step() -> Iterator[LiveFrame]:
+        for number in range(6):
+            yield frame(number)
+            if number >= latency and not back.acquire(timeout=5.0):
+                late.append(number)
+
+    with world.client() as client:
+        asked = spec(recipe=common.Recipe(toml=toml))
+        answers = client._live.Restore(iter([pb.RestoreRequest(spec=asked)]))
+        latency = next(answers).started.latency_frames
+        assert latency == toml.count("degrain")
+        times = []
+        for one in client.restore(asked, in_step(), shared=shared).frames:
+            times.append(one.pts)
+            back.release()
+    assert times == [3 * n for n in range(6)]
+    assert late == []
+
+
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv422p10le", "gray", "gbrp16le", "rgb48le"])
 def test_every_layout_comes_back_as_it_was(world, layout):
     from restore.service.pieces import FrameShape
