@@ -12,10 +12,14 @@ import argparse
 import json
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from statistics import median
@@ -25,6 +29,7 @@ from restore_client import Client, LiveFrame
 from restore_client.v1 import common_pb2 as common
 from restore_client.v1 import restoration_pb2 as pb
 
+from benchmarks.soak import address_of
 from benchmarks.stages import film
 from restore.api import make_job
 from restore.demo.clips import write_clip
@@ -72,6 +77,13 @@ def job_rows(client: Client, folder: Path, frames: int, runs: int) -> dict[str, 
     }
 
 
+@cache
+def _pictures(size_px: tuple[int, int]) -> list[bytes]:
+    """Some frames of rgb24."""
+    count = 8 if size_px == PAL_PX else 2
+    return [(one * 255).astype(np.uint8).tobytes() for one in film(count, size_px)]
+
+
 def live_row(
     client: Client,
     recipe: common.Recipe,
@@ -92,7 +104,7 @@ def live_row(
         every_s: a frame is sent this long after the one before; as fast as they are taken where 0.
     """
     height, width = size_px
-    clip = (film(min(frames, 8), size_px) * 255).astype(np.uint8)
+    clip = _pictures(size_px)
     spec = pb.LiveSpec(
         recipe=recipe,
         width_px=width,
@@ -107,7 +119,7 @@ def live_row(
     def source() -> Iterator[LiveFrame]:
         began = time.perf_counter()
         for number in range(frames):
-            data = clip[number % len(clip)].tobytes()
+            data = clip[number % len(clip)]
             time.sleep(max(0.0, began + number * every_s - time.perf_counter()))
             sent[number] = time.perf_counter()
             yield LiveFrame(data, pts=number)
@@ -166,6 +178,45 @@ def transport_rows(client: Client, runs: int) -> dict[str, object]:
     return found
 
 
+def all_rows(client: Client, folder: Path, frames: int, runs: int) -> dict[str, object]:
+    """A job, and live streams as the client sends them by itself."""
+    return {
+        "job, 4x": job_rows(client, folder, frames, runs),
+        "live, as it comes": live_row(client, common.Recipe(preset="transcode"), 100),
+        "live, 4x by the shipped network": live_row(client, common.Recipe(preset="upscale"), 8),
+    }
+
+
+@contextmanager
+def _in_here(folder: Path) -> Iterator[str]:
+    """A server whose work is compared with that of this process."""
+    settings = load_settings(
+        None, address="127.0.0.1:0", storage=folder / "storage", devices=("cpu",)
+    )
+    server = Server(settings, EventLog(StringIO()))
+    server.start()
+    try:
+        yield f"127.0.0.1:{server.port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _own_process(folder: Path) -> Iterator[str]:
+    """A server that shares no lock of an interpreter with its client."""
+    environment = {**os.environ, "RESTORE_SERVICE_STORAGE": str(folder / "storage")}
+    environment |= {"RESTORE_SERVICE_ADDRESS": "127.0.0.1:0"}
+    environment |= {"RESTORE_SERVICE_DEVICES": '["cpu"]'}
+    log = folder / "log.jsonl"
+    with log.open("w") as out:
+        child = subprocess.Popen([sys.executable, "server.py"], stderr=out, env=environment)
+    try:
+        yield address_of(log, child)
+    finally:
+        child.terminate()
+        child.wait(60)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
@@ -179,28 +230,13 @@ def main() -> None:
     tune_host()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = load_settings(
-            None, address="127.0.0.1:0", storage=folder / "storage", devices=("cpu",)
-        )
-        server = Server(settings, EventLog(StringIO()))
-        server.start()
-        try:
-            with Client(f"127.0.0.1:{server.port}") as client:
-                found: dict[str, object] = (
-                    transport_rows(client, options.runs)
-                    if options.transport
-                    else {
-                        "job, 4x": job_rows(client, folder, options.frames, options.runs),
-                        "live, as it comes": live_row(
-                            client, common.Recipe(preset="transcode"), 100
-                        ),
-                        "live, 4x by the shipped network": live_row(
-                            client, common.Recipe(preset="upscale"), 8
-                        ),
-                    }
-                )
-        finally:
-            server.stop()
+        serving = _own_process(folder) if options.transport else _in_here(folder)
+        with serving as address, Client(address) as client:
+            found = (
+                transport_rows(client, options.runs)
+                if options.transport
+                else all_rows(client, folder, options.frames, options.runs)
+            )
     found["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     text = json.dumps(found, indent=1)
     print(text)

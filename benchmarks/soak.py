@@ -1,9 +1,10 @@
 """Many clients for a while: ``python -m benchmarks.soak [--minutes 10] [--json FILE]``.
 
-A server process of its own, and clients that do at random: 30 % live streams, 30 % jobs, 10 % calls
-that time out, 10 % that are left without a word, 10 % bad input, 10 % control (listing, pausing,
-cancelling). At the end it is still, and what it has is told: memory over time, streams taken and
-given back, errors by kind, jobs by state. What is not expected is listed and fails the run.
+A server process of its own, and clients that do at random: 30 % live streams (in pieces, through
+shared memory, as packets), 30 % jobs, 10 % calls that time out, 10 % that are left without a word,
+10 % bad input, 10 % control (listing, pausing, cancelling). At the end it is still, and what it has
+is told: memory over time, streams taken and given back, errors by kind, jobs by state. What is not
+expected is listed and fails the run.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import grpc
 import numpy as np
 import psutil
-from restore_client import Client, LiveFrame, ServiceError
+from restore_client import Client, LiveFrame, LivePacket, ServiceError
 from restore_client.v1 import common_pb2 as common
 from restore_client.v1 import job_pb2 as jobs
 from restore_client.v1 import job_pb2_grpc as job_rpc
@@ -65,11 +67,23 @@ def clip(folder: Path, frames: int) -> Path:
     return path
 
 
+def picture() -> bytes:
+    """A packet of Motion JPEG."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = SIZE_PX[1], SIZE_PX[0], "yuv420p"
+    encoder.time_base, encoder.color_range = Fraction(1, 25), 2
+    shown = np.tile(np.arange(SIZE_PX[1], dtype=np.uint8)[None, :, None], (SIZE_PX[0], 1, 3))
+    frame = av.VideoFrame.from_ndarray(shown, "rgb24").reformat(format="yuv420p", dst_color_range=2)
+    frame.pts = 0
+    return b"".join(bytes(one) for part in (frame, None) for one in encoder.encode(part))
+
+
 class Soak:
     """The clients together, and what became of their calls."""
 
     def __init__(self, address: str, clips: list[Path], bad: Path) -> None:
         self.address, self.clips, self.bad = address, clips, bad
+        self.picture = picture()
         self.done: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.unexpected: list[str] = []
@@ -110,7 +124,13 @@ class Soak:
 
     def _live(self, client: Client, chance: random.Random) -> None:
         count = chance.randrange(1, 12)
-        back = list(client.restore(self._spec(chance), self._frames(count)).frames)
+        spec, sent = self._spec(chance), list[LiveFrame | LivePacket](self._frames(count))
+        way = chance.choice(["pieces", "shared", "packets"])
+        if way == "packets":
+            spec.packets.codec, spec.pixel_format = "mjpeg", "yuv420p"
+            spec.color.is_rgb, spec.color.is_full_range = False, True
+            sent = [LivePacket(self.picture, pts=n, is_key=True) for n in range(count)]
+        back = list(client.restore(spec, sent, shared=way == "shared").frames)
         if [frame.pts for frame in back] != list(range(count)):
             raise AssertionError(f"{len(back)} of {count} frames came back")
 
@@ -138,12 +158,17 @@ class Soak:
         client.close()  # without ending the stream
 
     def _bad(self, client: Client, chance: random.Random) -> None:
-        how = chance.randrange(3)
+        how = chance.randrange(4)
         if how == 0:
             name = client.upload(self.bad, request_id=f"bad-{chance.random()}")
             client.create_job(name, preset="transcode")
         elif how == 1:
             client.create_job("uploads/../../etc/passwd")
+        elif how == 2:
+            spec = self._spec(chance)
+            spec.packets.codec, spec.pixel_format, spec.color.is_rgb = "h264", "yuv420p", False
+            noise = LivePacket(chance.randbytes(2000), pts=0, is_key=True)
+            list(client.restore(spec, [noise] * 3).frames)
         else:
             spec = self._spec(chance)
             spec.width_px = 1 << 20
@@ -179,7 +204,7 @@ def soak(minutes: float, clients: int, folder: Path) -> dict[str, object]:
     log = (folder / "log.jsonl").open("w+")
     child = subprocess.Popen([sys.executable, "server.py"], stderr=log, env=environment)
     try:
-        address = _address(folder / "log.jsonl", child)
+        address = address_of(folder / "log.jsonl", child)
         bad = folder / "bad.mkv"
         bad.write_bytes(random.Random(0).randbytes(4096))
         run = Soak(address, [clip(folder, n) for n in (3, 12, 30)], bad)
@@ -224,7 +249,8 @@ def soak(minutes: float, clients: int, folder: Path) -> dict[str, object]:
     }
 
 
-def _address(log: Path, child: subprocess.Popen[bytes]) -> str:
+def address_of(log: Path, child: subprocess.Popen[bytes]) -> str:
+    """Where a server answers, once it does, by what it logs."""
     for _ in range(600):
         found = re.search(r'"event": "serving".*?"port": (\d+)', log.read_text())
         if found:

@@ -73,6 +73,7 @@ def prepared(spec: pb.LiveSpec, limits: ServiceSettings) -> Prepared:
         job.settings,
         device=limits.devices[0],
         queue_bytes=limits.queue_bytes,
+        batch=1,  # a call for several frames would keep the first ones waiting for the others
         cuts=frozenset(spec.cuts),
     )
     pipeline = build_pipeline(replace(job, settings=settings))
