@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -14,7 +13,6 @@ from restore.backend import choose_backend
 from restore.cropping import chosen_crop
 from restore.delivered import changed_times, video_of
 from restore.engine.device import choose_device
-from restore.engine.layout import Layout, choose_layout
 from restore.engine.pixels import to_frame
 from restore.engine.run import pipeline_labels
 from restore.engine.settings import EngineSettings
@@ -31,6 +29,7 @@ from restore.order import ordered
 from restore.pace import Pace, advice, job_paces
 from restore.preflight import check_destination, check_frames, check_rate, expected_frames
 from restore.recipe import Recipe, Step
+from restore.stage_plan import StagePlan, job_memory_bytes, plan_stage, streams_s
 from restore.stages import StageContext, build_stage
 from restore.time import Clock, FrameRange, format_rate
 
@@ -67,31 +66,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class StagePlan:
-    """How a stage will run.
-
-    Attributes:
-        label: name in the pipeline.
-        input_px: width and height in.
-        output_px: width and height out.
-        layout: device, number format, tiles and batch.
-        grid: the tile grid.
-        memory_bytes: what one call is expected to take.
-        frame_s: time a frame is expected to take, measured on one tile; None where not measured.
-        facts: the stage's own words.
-    """
-
-    label: str
-    input_px: tuple[int, int]
-    output_px: tuple[int, int]
-    layout: str
-    grid: str
-    memory_bytes: int
-    frame_s: float | None
-    facts: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class JobPlan:
     """A job made ready: everything is known but the pixels.
 
@@ -104,7 +78,7 @@ class JobPlan:
         tempo: seconds of the source that a second of the result shows.
         clocks: what the frames of each stage are counted in.
         stages: one plan for each stage.
-        memory_bytes: upper estimate of memory for stages and queues together.
+        memory_bytes: upper estimate of memory for program, stages and queues together.
         pipeline: the stages, ready to run.
         notes: guesses and warnings so far, for people.
         reader: the source where it is a pipe, opened to be looked at.
@@ -143,10 +117,25 @@ class JobPlan:
     @property
     def expected_s(self) -> float | None:
         """Time that the stages will take, None where it was not measured."""
-        times = [stage.frame_s for stage in self.stages]
-        if self.frames is None or any(spent is None for spent in times):
-            return None
-        return self.frames * sum(spent for spent in times if spent is not None)
+        spent_s, taken = 0.0, self.frames_taken
+        for stage, clock in zip(self.stages, self.clocks, strict=True):
+            if stage.frame_s is None or taken is None:
+                return None
+            spent_s += stage.frame_s * taken
+            # Where the clip decides how many go on, it is taken to be all.
+            taken = clock.frames or taken
+        return spent_s
+
+    @property
+    def frames_taken(self) -> int | None:
+        """Frames of the source that the job takes; None where it does not say."""
+        return expected_frames(self.source, self.job.range)
+
+    @property
+    def frames_near(self) -> int | None:
+        """Frames of the result as near as can be told: those before what the clip decides."""
+        counts = [self.frames_taken, *(clock.frames for clock in self.clocks)]
+        return next((count for count in reversed(counts) if count is not None), None)
 
 
 def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
@@ -173,8 +162,9 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     device = choose_device(job.settings.device)
     size = info.upright_px
     stages: list[StagePlan] = []
+    tried = _tried(job, pipeline, device) if measure else None
     for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True):
-        stages.append(_plan_stage(stage, label, job.settings, device, size, measure=measure))
+        stages.append(plan_stage(stage, label, job.settings, device, size, tried))
         size = stages[-1].output_px
     bases = base_of(pipeline)
     first = _source_clock(job, info, frames)
@@ -183,8 +173,6 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     video = video_of(info, size, job.range, first.frame_rate, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
-    # Stages run side by side, those that hold frames as well as the one that computes.
-    most = sum(stage.memory_bytes for stage in stages)
     return JobPlan(
         job=job,
         source=info,
@@ -194,7 +182,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         tempo=clock.tempo,
         clocks=clocks,
         stages=tuple(stages),
-        memory_bytes=most + (len(stages) + 2) * job.settings.queue_bytes,
+        memory_bytes=job_memory_bytes(stages, job.settings),
         pipeline=pipeline,
         notes=(
             *said,
@@ -206,6 +194,15 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         ),
         reader=reader,
     )
+
+
+def _tried(
+    job: Job, pipeline: Sequence[AnyStage | VariedStage], device: torch.device
+) -> dict[str, float]:
+    """Seconds a pixel of the stages that work on the stream; others are built for that."""
+    if not any(isinstance(stage, StreamStage) for stage in base_of(pipeline)):
+        return {}
+    return streams_s(base_of(build_pipeline(job)), device)
 
 
 def open_source(job: Job, frames: FrameRange | None = None) -> ClipReader:
@@ -304,79 +301,6 @@ def _built(
             made[str(settings)] = build_stage(step.stage, settings or {}, context)
         variants.append(Variant(span, made[str(settings)]))
     return VariedStage(base, tuple(variants))
-
-
-def _plan_varied(
-    stage: VariedStage,
-    label: str,
-    settings: EngineSettings,
-    device: torch.device,
-    size: tuple[int, int],
-    *,
-    measure: bool,
-) -> StagePlan:
-    """The plan of the stage that is used elsewhere, with what is said and taken by all of them."""
-    every = [
-        _plan_stage(one, label, settings, device, size, measure=measure) for one in stage.stages
-    ]
-    # One variant works at a time.
-    most = max(plan.memory_bytes for plan in every)
-    return replace(every[0], memory_bytes=most, facts=dict(stage.facts()))
-
-
-def _plan_stage(
-    stage: AnyStage | VariedStage,
-    label: str,
-    settings: EngineSettings,
-    device: torch.device,
-    size: tuple[int, int],
-    *,
-    measure: bool,
-) -> StagePlan:
-    if isinstance(stage, VariedStage):
-        return _plan_varied(stage, label, settings, device, size, measure=measure)
-    width, height = size
-    if isinstance(stage, StreamStage):
-        held = (stage.spec.delay + 1) * width * height * 3 * 4
-        facts = dict(stage.facts())
-        return StagePlan(label, size, size, "stream", "whole frames", held, None, facts)
-    layout = choose_layout(stage, settings, device, height, width)
-    grid = layout.grid(stage.spec, height, width)
-    spec = stage.spec
-    tile_area = grid.tile_px[0] * grid.tile_px[1]
-    frame_s = None
-    if measure:
-        frame_s = _tile_s(stage, layout) * len(grid.tiles) * tile_area
-    return StagePlan(
-        label=label,
-        input_px=size,
-        output_px=(spec.output_px(width), spec.output_px(height)),
-        layout=str(layout),
-        grid=str(grid),
-        memory_bytes=layout.bytes_per_px * tile_area * layout.batch,
-        frame_s=frame_s,
-        facts=dict(stage.facts()),
-    )
-
-
-_PROBE_PX = 128
-
-
-def _tile_s(stage: Stage, layout: Layout) -> float:
-    """Seconds for each input pixel, measured on a small tile after one run to warm up."""
-    spec = stage.spec
-    side = -(-max(_PROBE_PX, spec.minimum_px) // spec.multiple_of) * spec.multiple_of
-    window = torch.full((1, spec.window, 3, side, side), 0.5, device=layout.device)
-    stage.place(layout.device, layout.dtype)
-    spent = 0.0
-    with torch.inference_mode():
-        for _ in range(2):
-            began = time.perf_counter()
-            stage.run(window, [0])
-            if layout.device.type == "cuda":
-                torch.cuda.synchronize(layout.device)
-            spent = time.perf_counter() - began
-    return spent / (side * side)
 
 
 def _delivery(job: Job, info: ClipInfo) -> Delivery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import grpc
 from restore import errors
 from restore.api import make_job
 from restore.errors import InvalidInput, JobNotFound, RestoreError
+from restore.jobs.estimate import estimate
 from restore.jobs.journal import Journal
 from restore.jobs.order import order_to_json
 from restore.jobs.rows import JobRow, JobState
@@ -79,7 +80,8 @@ class Jobs(rpc.JobServiceServicer):
                 if self._known(name) is None
             ]
             orders = {
-                name: (order_to_json(plan.job), _facts(upload, plan)) for name, upload, plan in new
+                name: (order_to_json(plan.job), _facts(upload, plan, self._settings.threads))
+                for name, upload, plan in new
             }
             rows = self.book(
                 principal,
@@ -159,8 +161,8 @@ class Jobs(rpc.JobServiceServicer):
                     f"a picture of {width}x{height}",
                     f"at most {limits.max_width_px}x{limits.max_height_px}",
                 )
-        if (plan.frames or 0) > limits.max_frames:
-            raise InvalidInput(f"{plan.frames} frames", f"at most {limits.max_frames}")
+        if (plan.frames_near or 0) > limits.max_frames:
+            raise InvalidInput(f"{plan.frames_near} frames", f"at most {limits.max_frames}")
 
     def _check_quota(self, principal: str, pixels: list[int]) -> None:
         alive = self._journal.jobs(_ALIVE, principal=principal, limit=self._settings.max_jobs + 1)
@@ -320,27 +322,18 @@ def _state(number: int) -> JobState:
 
 
 def _pixels(plan: JobPlan) -> int:
-    return (plan.frames or 0) * plan.video.width_px * plan.video.height_px
+    return (plan.frames_near or 0) * plan.video.width_px * plan.video.height_px
 
 
-def _facts(upload: Upload, plan: JobPlan) -> dict[str, object]:
+def _facts(upload: Upload, plan: JobPlan, threads: int | None) -> dict[str, object]:
     """What the contract tells of a job beside its state."""
-    frames = plan.frames
-    # Chunks are lossless and the deliverable lies beside them: half a sample's bytes is what FFV1
-    # needs for film with grain.
-    disk = None if frames is None else _pixels(plan) * 3
-    estimate = {
-        "frames": frames,
-        "expected_s": plan.expected_s,
-        "memory_bytes": plan.memory_bytes,
-        "disk_bytes": disk,
-    }
+    expected = asdict(estimate(plan, threads))
     return {
         "upload": upload.id,
         "recipe": plan.job.recipe.name,
-        "frames": frames,
+        "frames": plan.frames,
         "pixels": _pixels(plan),
-        "estimate": {key: value for key, value in estimate.items() if value is not None},
+        "estimate": {key: value for key, value in expected.items() if value is not None},
         "notes": [*plan.notes, *filter(None, [plan.pace_advice])],
     }
 
