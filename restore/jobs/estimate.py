@@ -20,7 +20,9 @@ __all__ = ["Estimate", "estimate"]
 
 # Seconds of one core: a source pixel decoded and converted, a result pixel converted, a byte of a
 # lossless chunk written or read, a result pixel by an encoder that was not measured.
-_SOURCE_S, _RESULT_S, _STORED_S, _ENCODED_S = 55e-9, 25e-9, 50e-9, 150e-9
+_SOURCE_S, _RESULT_S, _STORED_S, _ENCODED_S = 80e-9, 25e-9, 50e-9, 150e-9
+# Film with grain takes the encoders longer than the smooth pictures that they were timed with.
+_GRAINY = 1.5
 # Decoder, conversion and encoder have a thread each, of which one waits for another.
 _MOST_CORES = 2
 # What FFV1 leaves of grainy pictures: half of 8 bits, nearly all of more, whose last are noise.
@@ -91,7 +93,7 @@ def _expected_s(plan: JobPlan, stored: float, cores: int) -> float | None:
     if plan.delivery.profile in _LOSSLESS:
         encode_s = result_px * stored * _STORED_S
     else:
-        encode_s = 1 / fps if fps else result_px * _ENCODED_S / min(cores, _MOST_CORES)
+        encode_s = _GRAINY / fps if fps else result_px * _ENCODED_S / min(cores, _MOST_CORES)
     used = min(cores, _MOST_CORES)
     read_s = result_px * stored * _STORED_S / used
     return (
