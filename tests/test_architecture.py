@@ -60,7 +60,8 @@ ALLOWED = {
     "comparison": VOCABULARY | {"engine", "media", "degrade"},
     "sides": VOCABULARY | {"plan", "engine", "media"},
     "restoration": VOCABULARY | {"sides", "plan", "recipe", "stages", "engine", "media"},
-    "jobs": VOCABULARY | {"engine", "media", "pace", "plan", "recipe", "restoration", "stages"},
+    "jobs": VOCABULARY
+    | {"engine", "interpolation", "media", "pace", "plan", "recipe", "restoration", "stages"},
     "cropping": VOCABULARY | {"analysis", "engine", "media"},
     "overrides": VOCABULARY | {"recipe", "stages"},
     "batch": VOCABULARY | {"media"},

@@ -13,6 +13,8 @@ from restore.analysis.passages import Judged
 from restore.frames import Frame
 from restore.grain.fresh import FreshGrain
 from restore.grain.learn import GrainLearner
+from restore.grain.profile import GrainProfile
+from restore.interpolation.survey import Survey
 from restore.interpolation.target import time_s
 
 __all__ = ["AHEAD", "Ending", "Knots"]
@@ -51,12 +53,17 @@ class Knots:
     Args:
         first: the first of the frames that count.
         rest: the others, in order.
+        survey: of the whole clip, where this is a piece of it.
 
     Attributes:
         here: the frame at this place.
+        found: grain that is seen, by the first frame of each shot that it was learned in.
     """
 
-    def __init__(self, first: Judged, rest: Iterator[Judged]) -> None:
+    def __init__(self, first: Judged, rest: Iterator[Judged], survey: Survey | None = None) -> None:
+        self.found: dict[int, GrainProfile] = {}
+        self._survey = survey
+        self._shot = first.frame.index
         self._source = rest
         self._behind: deque[Judged] = deque(maxlen=_BEHIND)
         self._ahead: deque[Judged] = deque()
@@ -78,6 +85,7 @@ class Knots:
         if self.here.begins:
             self._behind.clear()
             self._is_learned = False
+            self._shot = self.here.frame.index
         return True
 
     @property
@@ -118,11 +126,18 @@ class Knots:
     def grain(self) -> FreshGrain | None:
         """The grain of this shot, where it has any that is seen."""
         if not self._is_learned:
-            shot = [self.here, *self._same_shot(self._ahead)]
-            profile = self._learner.shot([one.frame.data for one in shot if not one.flash])
+            profile = self._profile()
             self._grain = None if profile is None else FreshGrain(profile)
             self._is_learned = True
+            if profile is not None and self._grain is not None and self._grain.is_visible:
+                self.found[self._shot] = profile
         return self._grain if self._grain is not None and self._grain.is_visible else None
+
+    def _profile(self) -> GrainProfile | None:
+        if self._survey is not None:
+            return self._survey.grain_of(self.here.frame.index)
+        shot = [self.here, *self._same_shot(self._ahead)]
+        return self._learner.shot([one.frame.data for one in shot if not one.flash])
 
     def bare(self, judged: Judged, grain: FreshGrain) -> Tensor:
         """A frame without grain, ``[3, h, w]``: this one or its partner."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 
 from restore.errors import InvalidInput
 from restore.frames import Frame
@@ -36,6 +36,10 @@ class Ticks:
     def source_s(self, number: int) -> Fraction:
         """What time of the source a frame of the result shows, counted from 0, in seconds."""
         return self.origin_s + number / (self.fps * self.slow)
+
+    def first(self, time_s: Fraction) -> int:
+        """The first frame of the result that shows a time of the source or a later one."""
+        return max(0, ceil((time_s - self.origin_s) * self.fps * self.slow))
 
     def result_s(self, number: int) -> Fraction:
         """When a frame of the result is shown, in seconds."""

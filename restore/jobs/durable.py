@@ -23,6 +23,7 @@ from restore.engine.stage import Memory
 from restore.engine.varied import base_of
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo
+from restore.interpolation.survey import Survey
 from restore.jobs.partition import Chunk, memory_of, partition, reach_of
 from restore.jobs.timings import Timings, find_timings, listed_pipeline
 from restore.media.layout import choose_color, choose_format
@@ -79,10 +80,12 @@ class DurablePlan:
         return pinned
 
     @property
-    def timings(self) -> dict[str, Timings]:
-        """Lists that stand for stages, by the stages' labels."""
+    def timings(self) -> dict[str, Timings | Survey]:
+        """Lists that stand for stages, and surveys that they go by, by the stages' labels."""
+        found: dict[str, Mapping[str, Any]] = self.body.get("timings", {})
         return {
-            label: Timings.unpacked(data) for label, data in self.body.get("timings", {}).items()
+            label: Survey.unpacked(data) if "survey" in data else Timings.unpacked(data)
+            for label, data in found.items()
         }
 
     @staticmethod
@@ -193,7 +196,7 @@ def make_durable(
     return DurablePlan(body), job, planned
 
 
-def _listed(job: Job, timings: Mapping[str, Timings]) -> JobPlan:
+def _listed(job: Job, timings: Mapping[str, Timings | Survey]) -> JobPlan:
     """The job planned with stages that have seen no frame."""
     planned = plan_job(job)
     return replace(planned, pipeline=listed_pipeline(planned.pipeline, timings))

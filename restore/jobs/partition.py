@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from restore.engine.stage import AnyStage, Memory, Stage
 from restore.errors import InvalidInput
+from restore.interpolation.knots import AHEAD
+from restore.interpolation.survey import Survey
 from restore.jobs.timings import Listed
 from restore.time import FrameRange
 
@@ -83,6 +85,9 @@ def reach_of(pipeline: Sequence[AnyStage]) -> Reach:
         if isinstance(stage, Listed):
             shown = stage.timings.shown.items()
             steps.append(tuple(index for index, times in shown for _ in times))
+        elif isinstance(survey := getattr(stage, "survey", None), Survey):
+            # So many frames of the result, and for them so many that count on each side.
+            steps += [tuple(survey.shown), AHEAD, survey.kept]
         elif isinstance(stage, Stage):
             steps.append(max(stage.spec.radius_past, stage.spec.radius_future))
         elif stage.spec.memory is Memory.FRAMES:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 
@@ -26,9 +26,12 @@ from restore.engine.stage import AnyStage, Memory, Stage, StreamSpec, StreamStag
 from restore.engine.varied import VariedStage, base_of
 from restore.errors import JobError
 from restore.frames import Frame
+from restore.interpolation.survey import Survey
 from restore.plan import JobPlan, open_source
 
 __all__ = ["Listed", "Timings", "find_timings", "listed_pipeline"]
+
+_MOST_BYTES: Final = 8 << 20  # of lists in a plan, which every worker reads
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,10 @@ class _Noted:
             for index in [index for index in self._came if index < frame.index]:
                 del self._came[index]
 
+    def found(self) -> Timings:
+        """The list, once the clip is through."""
+        return Timings(self.shown, dict(self.facts()), _beside(self._stage))
+
     def _taken(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         last = -1
         for frame in frames:
@@ -137,6 +144,52 @@ class _Noted:
             last = frame.index
             self._came[frame.index] = frame
             yield frame
+
+
+@runtime_checkable
+class SurveyedStage(Protocol):
+    """A stage that makes new pictures, and can say once what it has to know of the whole clip."""
+
+    @property
+    def spec(self) -> StreamSpec:
+        """See :class:`restore.engine.stage.StreamStage`."""
+
+    def found(self) -> Survey:
+        """After :meth:`surveyed`."""
+
+    def facts(self) -> Mapping[str, str]:
+        """See :class:`restore.engine.stage.StreamStage`."""
+
+    def surveyed(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Work through the clip without making what is slow to make."""
+
+    def along(self, survey: Survey) -> StreamStage:
+        """The stage for a piece of the clip."""
+
+
+class _Surveyed:
+    """Lets a stage look at the whole clip."""
+
+    def __init__(self, stage: SurveyedStage) -> None:
+        self._stage = stage
+        self.spec = stage.spec
+        self.facts = stage.facts
+        self.why = ""
+
+    def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        yield from self._stage.surveyed(self._once(frames))
+
+    def _once(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        last = -1
+        for frame in frames:
+            if frame.index <= last:
+                self.why = self.why or "frames come to it more than once"
+            last = frame.index
+            yield frame
+
+    def found(self) -> Survey:
+        """What it saw."""
+        return self._stage.found()
 
 
 def _same_picture(one: Frame, other: Frame) -> bool:
@@ -148,7 +201,7 @@ def _same_picture(one: Frame, other: Frame) -> bool:
 
 def find_timings(
     planned: JobPlan, cancel: CancelToken | None = None
-) -> tuple[dict[str, Timings], str]:
+) -> tuple[dict[str, Timings | Survey], str]:
     """Take the whole source through the stages that remember the clip, once.
 
     Args:
@@ -168,7 +221,7 @@ def find_timings(
     heavy = next((n for n in needed if isinstance(stages[n], Stage)), None)
     if heavy is not None:
         return {}, f"stage {labels[wanted[-1]]} remembers the clip and comes after {labels[heavy]}"
-    noted = {n: _Noted(stages[n]) for n in wanted}  # type: ignore[arg-type]
+    noted = {n: _noted(stages[n]) for n in wanted}
     chain = [noted.get(n, planned.pipeline[n]) for n in needed]
     settings, device = planned.job.settings, choose_device(planned.job.settings.device)
     with open_source(planned.job) as reader, torch.inference_mode():
@@ -177,10 +230,15 @@ def find_timings(
             why = next((f"stage {labels[n]}: {o.why}" for n, o in noted.items() if o.why), "")
             if why:
                 return {}, why
-    return {
-        labels[n]: Timings(one.shown, dict(one.facts()), _beside(stages[n]))
-        for n, one in noted.items()
-    }, ""
+    found = {labels[n]: one.found() for n, one in noted.items()}
+    room = sum(len(json.dumps(one.packed())) for one in found.values())
+    if room > _MOST_BYTES:
+        return {}, f"what has to be known of the whole clip takes {room >> 20} MiB in the plan"
+    return found, ""
+
+
+def _noted(stage: AnyStage) -> _Noted | _Surveyed:
+    return _Surveyed(stage) if isinstance(stage, SurveyedStage) else _Noted(stage)  # type: ignore[arg-type]
 
 
 def _needed(stages: Sequence[AnyStage], wanted: Sequence[int]) -> list[int]:
@@ -210,12 +268,17 @@ def _beside(stage: AnyStage) -> dict[str, str]:
 
 
 def listed_pipeline(
-    pipeline: Sequence[AnyStage | VariedStage], timings: Mapping[str, Timings]
+    pipeline: Sequence[AnyStage | VariedStage], timings: Mapping[str, Timings | Survey]
 ) -> tuple[AnyStage | VariedStage, ...]:
-    """The chain with the stages that have a list replaced by it."""
+    """The chain with the stages that have a list or a survey replaced by what goes by it."""
     return tuple(
-        Listed(stage, timings[label])  # type: ignore[arg-type]
-        if label in timings
-        else stage
+        _by_list(stage, timings[label]) if label in timings else stage
         for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True)
     )
+
+
+def _by_list(stage: AnyStage | VariedStage, found: Timings | Survey) -> AnyStage:
+    if isinstance(found, Timings):
+        return Listed(stage, found)  # type: ignore[arg-type]
+    piece: StreamStage = stage.along(found)  # type: ignore[union-attr]
+    return piece

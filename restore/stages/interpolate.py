@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
@@ -14,6 +15,7 @@ from torch import Tensor
 from restore.engine.seeds import seed_for
 from restore.engine.stage import Memory, StreamSpec
 from restore.frames import Frame
+from restore.interpolation.survey import Survey
 from restore.interpolation.target import Target, Ticks, runs, time_s
 from restore.stages import StageContext
 from restore.time import Clock, format_rate
@@ -28,6 +30,7 @@ _DELAY: Final = 26  # what is looked ahead to judge a frame, and to learn a shot
 _SAME_TIME: Final = Fraction(1, 50)  # of the distance between two frames: nobody sees that
 _AT_ONCE: Final = 4  # pictures of one pair in memory
 _LISTED: Final = 12
+_OWN_GRAIN: Final = "with grain of their own"
 
 
 class Between(Protocol):
@@ -104,6 +107,8 @@ class Interpolate:
         self._given = 0
         self._ways: dict[str, int] = {}
         self._missing = 0
+        self._noted: Survey | None = None  # written down while the whole clip is looked at
+        self.survey: Survey | None = None  # gone by where this is a piece of it
 
     @classmethod
     def build(cls, settings: Settings, context: StageContext) -> Self:
@@ -158,11 +163,13 @@ class Interpolate:
             facts |= {"sha256": part.sha256, "licence": part.licence}
             # Warps and positions are float32 whatever the convolutions run in.
             facts["format"] = str(getattr(self.model, "dtype", "float32"))
-        if self._given:
+        if self.survey is not None:
+            facts |= self.survey.facts
+        elif self._given:
             facts["made up"] = f"{len(self._made)} of {self._given} frames"
             facts |= {name: f"{count} frames" for name, count in self._ways.items()}
             facts["made-up frames"] = self._listed(_LISTED)
-        if self._missing:
+        if self._missing and self.survey is None:
             facts["repeats left out"] = f"{self._missing} source frames"
         return facts
 
@@ -172,6 +179,8 @@ class Interpolate:
 
     def sidecars(self) -> Mapping[str, str]:
         """The numbers of all made-up frames, where the report has no room for them."""
+        if self.survey is not None:
+            return {}  # the plan holds what belongs beside the result
         every = self._listed(None)
         return {} if every == self._listed(_LISTED) else {"interpolated.txt": every + "\n"}
 
@@ -186,6 +195,28 @@ class Interpolate:
         more = len(spans) - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more else "") or "none"
 
+    def surveyed(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Work through the whole clip without making pictures between, and write down the rest.
+
+        Frames come out as they will, but new pictures show what they would be made of.
+        """
+        noted = self._noted = Survey()
+        for frame in self.stream(frames):
+            noted.shown.append(frame.index)
+            yield frame
+        noted.facts, noted.sidecars = dict(self.facts()), dict(self.sidecars())
+
+    def found(self) -> Survey:
+        """What :meth:`surveyed` wrote down."""
+        return self._noted or Survey()
+
+    def along(self, survey: Survey) -> Interpolate:
+        """The stage for a piece of the clip, a few frames more on each side (``knots.AHEAD``)."""
+        piece = copy(self)
+        piece.spec = replace(self.spec, memory=Memory.FRAMES)
+        piece.survey = survey
+        return piece
+
     def stream(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The frames of the result, some 20 source frames late."""
         # Loaded here: recipes are checked without OpenCV.
@@ -193,15 +224,21 @@ class Interpolate:
         from restore.interpolation.knots import Ending, Knots
 
         ends = Ending(frames)
-        finder = PassageFinder(repeats=self.settings.repeats == "missing")
-        judged = self._kept(finder.judged(iter(ends)))
+        if self.survey is not None:
+            judged = self.survey.judged(iter(ends))
+        else:
+            finder = PassageFinder(repeats=self.settings.repeats == "missing")
+            judged = finder.judged(iter(ends))
+        judged = self._kept(judged if self._noted is None else self._noted.note(judged))
         first = next(judged, None)
         if first is None:
             return
-        knots = Knots(first, judged)
+        knots = Knots(first, judged, self.survey)
         ticks = self._ticks(knots)
+        if self._noted is not None:
+            self._noted.origin_s, self._noted.grain = ticks.origin_s, knots.found
         unit = ticks.unit(first.frame.time_base)
-        number, goes_on = 0, True
+        number, goes_on = ticks.first(time_s(first.frame)), True
         while goes_on:
             start, until_s = number, knots.next_s
             if until_s is None:
@@ -230,7 +267,8 @@ class Interpolate:
             # Outside a job nobody has told the clip's rate: the first two frames do.
             own = None if knots.next_s is None else 1 / (knots.next_s - time_s(first))
             self._rate = self.target.rate(own)
-        return Ticks(self._rate, self.target.slow, time_s(first))
+        origin_s = time_s(first) if self.survey is None else self.survey.origin_s
+        return Ticks(self._rate, self.target.slow, origin_s)
 
     def _shown(self, wishes: list[_Wish], knots: Knots) -> Iterator[Frame]:
         """What each wish between the current frame and the next one gets."""
@@ -310,6 +348,10 @@ class Interpolate:
             sheets = sheets[0][:3], sheets[1][:3]
         shares = [share for share, _ in wanted]
         grain = knots.grain() if self.settings.grain == "auto" else None
+        if self._noted is not None:
+            if grain is not None:
+                self._count(_OWN_GRAIN, len(shares))
+            return [sheets[0]] * len(shares)
         if grain is None:
             return self._between(*sheets, shares)
         from restore.grain.fresh import liveliness
@@ -318,7 +360,7 @@ class Interpolate:
         first, second = (torch.cat([b, s[3:]]) for b, s in zip(bare, sheets, strict=True))
         made = self._between(first, second, shares)
         ends = liveliness(sheets[0][:3]), liveliness(sheets[1][:3])
-        self._count("with grain of their own", len(shares))
+        self._count(_OWN_GRAIN, len(shares))
         return [
             torch.cat(
                 [

@@ -60,6 +60,14 @@ RECIPES = {
     "shots after cadence": of(
         ("cadence", {}), ("shots", {"cuts": [25]}), ("deflicker", {}), ("degrain", {"radius": 1})
     ),
+    "interpolate": of(("interpolate", {"fps": "50"})),
+    "slower and to an odd rate": of(
+        ("interpolate", {"fps": "24", "slowmo": "3/2"}), ("degrain", {"radius": 1})
+    ),
+    "fewer frames": of(("interpolate", {"fps": "10"}), ("degrain", {"radius": 2})),
+    "cadence and interpolate": of(
+        ("cadence", {"fps": 18, "keep": "film rate"}), ("interpolate", {"fps": "25"})
+    ),
     "grain": of(
         ("shots", {"cuts": [25]}), ("grain_learn", {}), ("degrain", {"radius": 1}), ("regrain", {})
     ),
@@ -114,7 +122,14 @@ def test_two_worker_processes_do_not_change_a_byte(video, tmp_path):
 @pytest.mark.parametrize(
     ("steps", "why"),
     [
-        ((("interpolate", {"fps": "50"}),), "stage interpolate: it makes new pictures"),
+        (
+            (("upscale", {}), ("interpolate", {"fps": "50", "place": "after"})),
+            "stage interpolate remembers the clip and comes after upscale",
+        ),
+        (
+            (("speed", {"film_fps": "18", "fps": "60", "how": "repeats"}), ("interpolate", {})),
+            "stage interpolate: frames come to it more than once",
+        ),
         ((("fields", {"scan": "tff"}),), "stage fields: it makes new pictures"),
         ((("upscale", {}), ("cadence", {})), "stage cadence remembers the clip and comes after up"),
     ],
