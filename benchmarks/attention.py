@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from benchmarks.anchors import ANCHORS
 from benchmarks.machine import machine, settle
-from restore.engine.device import choose_device, tune_host
+from restore.engine.device import choose_device
+from restore.hostenv import tune_host
 from restore.models.fused_attention import fuse_attention
 
 _NETWORKS = ("omnisr-1x", "hat-l")

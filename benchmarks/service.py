@@ -33,7 +33,7 @@ from benchmarks.soak import address_of
 from benchmarks.stages import film
 from restore.api import make_job
 from restore.demo.clips import write_clip
-from restore.engine.device import tune_host
+from restore.hostenv import tune_host
 from restore.jobs.resume import run_durable
 from restore.media.profiles import Delivery
 from restore.recipe import load_preset

@@ -31,11 +31,11 @@ from restore.degrade.grain import add_grain
 from restore.degrade.resize import resize
 from restore.degrade.transport import flicker_gains, weave_path_px
 from restore.demo.clips import frames_of, write_clip
-from restore.engine.device import tune_host
 from restore.engine.run import process
 from restore.engine.settings import EngineSettings
 from restore.errors import RestoreError
 from restore.frames import Frame
+from restore.hostenv import tune_host
 from restore.media.profiles import Delivery
 from restore.recipe import Recipe, Step
 from restore.restoration import Job, run_job

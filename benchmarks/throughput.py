@@ -42,12 +42,13 @@ from benchmarks.stages import film
 from restore.backend import choose_backend
 from restore.color import ChromaSite, ColorSpec, Matrix, Primaries, Range, Transfer
 from restore.demo.clips import write_clip
-from restore.engine.device import choose_device, tune_host
+from restore.engine.device import choose_device
 from restore.engine.layout import choose_layout
 from restore.engine.run import run
 from restore.engine.settings import EngineSettings
 from restore.errors import RestoreError
 from restore.frames import RawFrame, pixel_format
+from restore.hostenv import tune_host
 from restore.media.profiles import Delivery
 from restore.media.reader import ClipReader
 from restore.stages.network import Network

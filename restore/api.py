@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from restore.engine.settings import CancelToken, EngineSettings, Progress
 from restore.errors import InvalidInput
+from restore.hostenv import tune_host
 from restore.overrides import Overrides, adapted
 from restore.recipe import Recipe, load_preset
 from restore.time import FrameRange, parse_range, parse_rate
@@ -101,6 +102,7 @@ def analyse(
     Raises:
         InvalidInput, MediaError: it cannot be read, and why.
     """
+    tune_host()
     from restore.assessment import analyse_clip
 
     text = fspath(source)
@@ -210,6 +212,7 @@ def run(
     Raises:
         RestoreError: what went wrong; nothing is left under the destination's name.
     """
+    tune_host()
     from restore.restoration import run_job
 
     if preset == AUTO:

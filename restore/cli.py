@@ -19,7 +19,7 @@ from restore.commands.run import run_command
 from restore.commands.serve import serve_command
 from restore.commands.version import version_command
 from restore.console.guard import Guarded
-from restore.hostenv import set_passive_waiting
+from restore.hostenv import tune_host
 
 __all__ = ["app", "main"]
 
@@ -64,5 +64,5 @@ def _everything(
 
 def main() -> None:
     """Entry point; settings of the host that torch reads while loading come first."""
-    set_passive_waiting()
+    tune_host()
     app()

@@ -1,15 +1,30 @@
-"""What must be in the environment before torch is loaded; imports nothing heavy itself."""
+"""Settings of the host that cost or save most; imports nothing heavy itself."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 
-__all__ = ["set_passive_waiting"]
+__all__ = ["tune_host"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MALLOC_THRESHOLD_BYTES = 1 << 30
 
 
-def set_passive_waiting() -> None:
-    """Let waiting OpenMP threads sleep; has an effect only before torch is imported.
+def tune_host() -> None:
+    """Set what torch's CPU path wants; every door of the program calls it before torch is loaded.
 
-    Spinning threads take the cores from decoder and encoder. A value that the user set stays.
+    Waiting OpenMP threads sleep: spinning ones take the cores from decoder and encoder. A value
+    that the user set stays, and it has an effect only before torch is loaded. Large blocks stay in
+    the C library's heap instead of being mapped and zeroed anew for every activation.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if platform.system() != "Linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # a C library without mallopt (musl): nothing to tune
+    mallopt(_M_MMAP_THRESHOLD, _MALLOC_THRESHOLD_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _MALLOC_THRESHOLD_BYTES)

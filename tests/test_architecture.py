@@ -61,7 +61,8 @@ ALLOWED = {
     "sides": VOCABULARY | {"plan", "engine", "media"},
     "restoration": VOCABULARY | {"sides", "plan", "recipe", "stages", "engine", "media"},
     "jobs": VOCABULARY
-    | {"engine", "interpolation", "media", "pace", "plan", "recipe", "restoration", "stages"},
+    | {"engine", "hostenv", "interpolation", "media", "pace", "plan", "recipe", "restoration"}
+    | {"stages"},
     "cropping": VOCABULARY | {"analysis", "engine", "media"},
     "overrides": VOCABULARY | {"recipe", "stages"},
     "batch": VOCABULARY | {"media"},

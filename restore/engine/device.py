@@ -1,35 +1,12 @@
-"""Devices, their memory, and the settings of the host that cost or save most."""
+"""Devices and their memory."""
 
 from __future__ import annotations
-
-import ctypes
-import platform
 
 import torch
 
 from restore.errors import DeviceError, InvalidInput
 
-__all__ = ["choose_device", "memory_budget_bytes", "tune_host"]
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_MALLOC_THRESHOLD_BYTES = 1 << 30
-
-
-def tune_host() -> None:
-    """Set what torch's CPU path wants from the C library; call once, before the first big tensor.
-
-    Large blocks stay in the heap instead of being mapped and zeroed anew for every activation.
-    Threads that wait shall sleep: spinning ones take the cores from decoder and encoder. The
-    second must be in the environment before torch is loaded, so it is set by the entry points.
-    """
-    if platform.system() != "Linux":
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return  # a C library without mallopt (musl): nothing to tune
-    mallopt(_M_MMAP_THRESHOLD, _MALLOC_THRESHOLD_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _MALLOC_THRESHOLD_BYTES)
+__all__ = ["choose_device", "memory_budget_bytes"]
 
 
 def choose_device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from restore.color import ColorSpec
-from restore.engine.device import choose_device, tune_host
+from restore.engine.device import choose_device
 from restore.engine.links import LINK_SHARE, Links
 from restore.engine.pixels import from_frame, to_frame
 from restore.engine.queue import ByteQueue
@@ -25,6 +25,7 @@ from restore.engine.varied import VariedRunner, VariedStage
 from restore.engine.watch import Watched, Watcher
 from restore.engine.window import marked_shots
 from restore.frames import Frame, PixelFormat, RawFrame
+from restore.hostenv import tune_host
 
 __all__ = ["FrameSink", "RunReport", "pipeline_labels", "process", "run"]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from restore.errors import RestoreError
+from restore.hostenv import tune_host
 
 if TYPE_CHECKING:
     from restore.jobs.journal import Journal
@@ -81,6 +82,7 @@ def main(storage_root: str, device: str) -> int:
         storage_root: folder of the journal and the chunks.
         device: where.
     """
+    tune_host()
     requests = _requests()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's to handle
     answers = _Answers(_private_stdout())

@@ -11,12 +11,13 @@ from collections.abc import Callable, Generator, Iterator
 import grpc
 import torch
 
-from restore.engine.device import choose_device, tune_host
+from restore.engine.device import choose_device
 from restore.engine.pixels import from_frame, to_frame
 from restore.engine.run import process
 from restore.engine.settings import CancelToken
 from restore.errors import InvalidInput
 from restore.frames import Frame, RawFrame
+from restore.hostenv import tune_host
 from restore.media.packets_in import PacketDecoder
 from restore.service.auth import principal_of
 from restore.service.live_spec import Prepared, decoder_of, prepared, started
