@@ -1,0 +1,49 @@
+"""Whether a kernel or its twin computes: asked once for each device and number format."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["TOLERANCE", "can_run", "difference"]
+
+#: Largest difference from the twin for values about 1: rounding of the number format, twice over.
+TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3.2e-2}
+
+
+@lru_cache(maxsize=1)
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def can_run(device: torch.device) -> bool:
+    """Whether kernels can be started there: on CUDA, or anywhere in Triton's interpreter."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    return _has_triton() and (device.type == "cuda" or interpreted)
+
+
+def difference(kernel: Callable[[], Tensor], twin: Callable[[], Tensor], dtype: str) -> str:
+    """Says what is wrong with a kernel on a sample, or nothing.
+
+    Args:
+        kernel: computes the sample by the kernel.
+        twin: computes the same in plain torch.
+        dtype: number format of the sample, a key of ``TOLERANCE``.
+    """
+    try:
+        found = kernel()
+    except Exception as error:  # whatever a compiler says on a machine that it was not tried on
+        reason = str(error).strip().partition("\n")[0][:200]
+        return f"does not run here ({reason or type(error).__name__})"
+    off = float((found.double() - twin().double()).abs().max())
+    # Values that are not finite give no number that is below the tolerance.
+    if not off <= TOLERANCE[dtype]:
+        return f"differs from its twin by {off:.2g} in {dtype}"
+    return ""

@@ -1,0 +1,79 @@
+"""The kernel of :mod:`restore.kernels.enlarge`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+__all__ = ["run"]
+
+_BLOCK = 1024
+
+
+@triton.jit
+def _kernel(
+    x: Any,  # noqa: ANN401
+    base: Any,  # noqa: ANN401
+    out: Any,  # noqa: ANN401
+    numbers: Any,  # noqa: ANN401
+    channels: Any,  # noqa: ANN401
+    height: Any,  # noqa: ANN401
+    width: Any,  # noqa: ANN401
+    x_n: Any,  # noqa: ANN401
+    x_c: Any,  # noqa: ANN401
+    x_h: Any,  # noqa: ANN401
+    x_w: Any,  # noqa: ANN401
+    b_n: Any,  # noqa: ANN401
+    b_c: Any,  # noqa: ANN401
+    b_h: Any,  # noqa: ANN401
+    b_w: Any,  # noqa: ANN401
+    levels: Any,  # noqa: ANN401
+    scale: tl.constexpr,
+    rounds: tl.constexpr,
+    block: tl.constexpr,
+) -> None:
+    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    here = at < numbers
+    column = at % (width * scale)
+    rest = at // (width * scale)
+    row = rest % (height * scale)
+    rest = rest // (height * scale)
+    channel, picture = rest % channels, rest // channels
+    small_row, small_column = row // scale, column // scale
+    part = (channel * scale + row % scale) * scale + column % scale
+    place = picture * x_n + part * x_c + small_row * x_h + small_column * x_w
+    value = tl.load(x + place, mask=here, other=0.0).to(tl.float32)
+    place = picture * b_n + channel * b_c + small_row * b_h + small_column * b_w
+    value += tl.load(base + place, mask=here, other=0.0).to(tl.float32)
+    if rounds:
+        value = tl.minimum(tl.maximum(value, 0.0), 1.0) * levels
+        # Halves to even, as torch rounds: at 2^23 float32 holds whole numbers only.
+        value = (value + 8388608.0) - 8388608.0
+    tl.store(out + at, value.to(out.dtype.element_ty), mask=here)
+
+
+def run(x: Tensor, base: Tensor, scale: int, levels: int) -> Tensor:
+    """One pass: the last convolution's result and the picture in, the large picture out."""
+    n, channels, height, width = base.shape
+    form = torch.float32 if not levels else torch.uint8 if levels <= 255 else torch.int32
+    out = torch.empty((n, channels, height * scale, width * scale), dtype=form, device=x.device)
+    _kernel[(triton.cdiv(out.numel(), _BLOCK),)](
+        x,
+        base,
+        out,
+        out.numel(),
+        channels,
+        height,
+        width,
+        *x.stride(),
+        *base.stride(),
+        float(levels),
+        scale=scale,
+        rounds=levels > 0,
+        block=_BLOCK,
+    )
+    return out

@@ -1,0 +1,107 @@
+"""Runs the kernels in Triton's interpreter: ``python -m tests.kernels_interpreted``.
+
+The interpreter has to be asked for before Triton is imported, so this is a program of its own. It
+raises where a kernel is further from float64 than its number format explains.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restore.kernels.activation import bias_prelu, bias_prelu_plain, bias_prelu_trouble
+from restore.kernels.choose import can_run
+from restore.kernels.enlarge import enlarge, enlarge_plain, enlarge_trouble
+from restore.kernels.windows import attend, attend_plain, attend_trouble
+from tests.kernels_samples import epilogue_sample, tail_sample, window_sample
+
+_QUIET = settings(max_examples=8, deadline=None, derandomize=True, database=None)
+_FORMS = st.sampled_from(["float32", "bfloat16", "float16"])
+_ROUNDING = {"float32": 2e-6, "float16": 1e-3, "bfloat16": 8e-3}
+_sides = st.integers(1, 19)
+
+
+@_QUIET
+@given(st.integers(1, 3), st.integers(1, 70), _sides, _sides, _FORMS, *[st.booleans()] * 3)
+def activation(n, c, h, w, form, last, one_slope, biased):
+    x, bias, slope = epilogue_sample(n, c, h, w, form, last=last, one_slope=one_slope)
+    bias = bias if biased else None
+    wide = None if bias is None else bias.double()
+    truth = bias_prelu_plain(x.double(), wide, slope.double())
+    twin = bias_prelu_plain(x, bias, slope).double()
+    found = bias_prelu(x, bias, slope)
+    assert found.data_ptr() == x.data_ptr()
+    assert found.dtype == x.dtype
+    reach = max(1.0, float(truth.abs().max()))
+    error = (found.double() - truth).abs().max()
+    assert error <= _ROUNDING[form] * reach, (float(error), form)
+    if form != "bfloat16":  # which the interpreter cuts off where a GPU rounds to the nearest
+        assert error <= (twin - truth).abs().max() + 1e-6 * reach
+
+
+@_QUIET
+@given(st.integers(1, 2), st.sampled_from([1, 3]), _sides, _sides, _FORMS, st.integers(1, 4))
+def tail(n, c, h, w, form, scale):
+    x, base = tail_sample(n, c, h, w, scale, form)
+    truth = enlarge_plain(x.double(), base.double(), scale)
+    assert (enlarge(x, base, scale) - truth).abs().max() <= 2e-6
+    for levels in (255, 1023):
+        assert torch.equal(enlarge(x, base, scale, levels), enlarge_plain(x, base, scale, levels))
+
+
+@_QUIET
+@given(
+    st.integers(1, 3),
+    st.sampled_from([(16, 16), (49, 49), (64, 64), (64, 144), (70, 70)]),
+    st.integers(1, 3),
+    st.sampled_from([8, 16, 30, 32, 40]),
+    # The interpreter multiplies the bits of bfloat16 as if they were whole numbers.
+    st.sampled_from(["float32", "float16"]),
+    st.booleans(),
+)
+def windows(count, sizes, heads, channels, form, shifted):
+    pixels, keys = sizes
+    shifted = shifted and pixels == keys
+    q, k, v, bias, borders = window_sample(count, pixels, keys, heads, channels, form, shifted)
+    scale = channels**-0.5
+    wide = [t.double() for t in (q, k, v, bias)]
+    truth = attend_plain(*wide, scale, borders)
+    found = attend(q, k, v, bias, scale, borders)
+    assert found.shape == q.shape
+    assert found.dtype == q.dtype
+    assert (found.double() - truth).abs().max() <= 2 * _ROUNDING[form], form
+
+
+def a_wrong_one_is_noticed():
+    """The check at load passes what is right and names what is wrong."""
+    here = torch.device("cpu")
+    for trouble in (bias_prelu_trouble, enlarge_trouble, attend_trouble):
+        for form in ("float32", "float16"):
+            assert not trouble(here, getattr(torch, form)), (trouble, form)
+    import restore.kernels.activation_triton as kernel
+
+    right, kernel.run = kernel.run, lambda x, bias, slope: x
+    assert "differs" in bias_prelu_trouble(here, torch.float32)
+    kernel.run = None
+    assert "does not run here" in bias_prelu_trouble(here, torch.float32)
+    kernel.run = right
+
+
+def main() -> int:
+    """All of them."""
+    assert can_run(torch.device("cpu"))
+    torch.set_num_threads(1)
+    for check in (activation, tail, windows, a_wrong_one_is_noticed):
+        check()
+        sys.stdout.write(check.__name__ + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
