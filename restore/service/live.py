@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 import grpc
 import torch
@@ -47,6 +48,8 @@ class Live(rpc.RestorationServiceServicer):
         self._settings, self._log, self._metrics = settings, log, metrics
         self._places = threading.BoundedSemaphore(settings.max_streams)
         self._budget = Budget(settings.shared_bytes)
+        # Threads that stay: what torch and the allocator keep for each thread is kept once.
+        self._workers = ThreadPoolExecutor(settings.max_streams, thread_name_prefix="pipeline")
         metrics.shared_bytes.set_function(lambda: self._budget.taken_bytes)
         tune_host()
 
@@ -63,7 +66,7 @@ class Live(rpc.RestorationServiceServicer):
                 )
             self._metrics.acquired.inc()
             self._metrics.streams.inc()
-            stream = _Stream(self._settings, self._metrics, context, self._budget)
+            stream = _Stream(self._settings, self._metrics, context, self._budget, self._workers)
             context.add_callback(stream.stop)
             began_s = time.perf_counter()
             try:
@@ -89,16 +92,17 @@ class _Stream:
         metrics: Metrics,
         context: grpc.ServicerContext,
         budget: Budget,
+        workers: Executor,
     ) -> None:
         self._settings, self._metrics, self._context = settings, metrics, context
-        self._budget = budget
+        self._budget, self._workers = budget, workers
         self._cancel = CancelToken()
         self.frames_in = self.frames_out = 0
         self._arrived: deque[tuple[int, float]] = deque()
         self._results: Iterator[Frame] | None = None
         self._segments: Segments | None = None
         self._exchange: Exchange | None = None
-        self._worker: threading.Thread | None = None
+        self._work: Future[None] | None = None
         self._decoder: PacketDecoder | None = None
 
     def stop(self) -> None:
@@ -110,8 +114,8 @@ class _Stream:
     def close(self) -> None:
         """Let go of frames under way."""
         self.stop()
-        if self._worker is not None:
-            self._worker.join()
+        if self._work is not None:
+            wait([self._work])
         close = getattr(self._results, "close", None)
         if close is not None:
             close()
@@ -195,17 +199,14 @@ class _Stream:
         self._exchange = exchange = Exchange(segments, stream, self._settings.max_frames)
         self._cancel.check()  # the client may have gone before there was anything to stop
         self._results = self._restored(stream, exchange.raws(), exchange.free)
-        self._worker = threading.Thread(
-            target=self._work, args=(stream, exchange), name="live", daemon=True
-        )
-        self._worker.start()
+        self._work = self._workers.submit(self._run_pipeline, stream, exchange)
         # Not joined: it waits in gRPC, which lets it go when this call is over, and holds nothing.
         threading.Thread(
             target=exchange.read, args=(requests,), name="live reader", daemon=True
         ).start()
         yield from exchange.answers()
 
-    def _work(self, stream: Prepared, exchange: Exchange) -> None:
+    def _run_pipeline(self, stream: Prepared, exchange: Exchange) -> None:
         results, base = self._results, stream.clock.time_base
         try:
             for frame in self._inferred(results or iter(())):
