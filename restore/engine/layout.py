@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
 
 import torch
 
@@ -17,6 +19,7 @@ from restore.precision import choose_dtype
 __all__ = ["Layout", "choose_layout", "is_out_of_memory", "next_rung", "padded_px"]
 
 _MOST_TILES_AT_ONCE = 24  # the batch of the workflow that this project starts from
+_MORE_FRAMES = 3
 _TILE_STEP_PX = 32
 # Deep residual networks reach hundreds of pixels, of which all but the nearest count for little.
 _SHORT_HALO_PX = 64
@@ -52,6 +55,29 @@ class Layout:
         """How tiles of this layout relate to the whole frame."""
         is_short = spec.tiling is Tiling.EXACT and self.halo_px < spec.halo_px
         return Tiling.APPROXIMATE if is_short else spec.tiling
+
+    def frames_at_once(self, tiles: int) -> int:
+        """Frames whose tiles are computed together, so that calls are as full as they can be.
+
+        Args:
+            tiles: of each frame.
+        """
+        least = max(1, self.batch // tiles)
+        if self.batch == 1:
+            return 1
+
+        def fill(frames: int) -> Fraction:
+            count = frames * tiles
+            return Fraction(count, -(-count // self.batch) * self.batch)
+
+        # Frames wait for each other and take memory: a few more, and only where calls gain by it.
+        return max(range(least, least + _MORE_FRAMES + 1), key=lambda n: (fill(n), -n))
+
+    def calls(self, count: int) -> list[range]:
+        """Which of ``count`` tiles go into each call; no call is much smaller than the others."""
+        number = -(-count // self.batch)
+        ends = [count * n // number for n in range(number + 1)]
+        return [range(start, stop) for start, stop in pairwise(ends)]
 
     def __str__(self) -> str:
         tile = f"tiles of {self.tile_px} px" if self.tile_px else "whole frames"

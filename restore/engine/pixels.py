@@ -14,6 +14,7 @@ from torch import Tensor
 
 from restore.color import ColorSpec, Matrix, Range, luma_weights
 from restore.engine import chroma as chroma_filters
+from restore.engine.transfer import brought, fetched, used_here
 from restore.errors import UnsupportedMedia
 from restore.frames import Frame, PixelFormat, RawFrame
 
@@ -37,7 +38,7 @@ def to_frame(raw: RawFrame, device: torch.device, rotation_deg: int = 0) -> Fram
         UnsupportedMedia: a matrix that is not linear in R'G'B' (constant luminance, ICtCp).
     """
     fmt, spec = raw.format, raw.color
-    planes = [_on_device(plane, device) for plane in raw.planes]
+    planes = [_widened(plane) for plane in brought(raw.planes, device)]
     alpha = None
     if fmt.has_alpha:
         top = 1.0 if fmt.is_float else float((1 << fmt.depth_bits) - 1)
@@ -115,7 +116,7 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
         alpha = data.new_ones(height, width) if frame.alpha is None else frame.alpha[0].float()
         planes.append(_quantised(alpha, fmt, Range.FULL, is_chroma=False, number=3))
     return RawFrame(
-        planes=tuple(plane.cpu().numpy() for plane in planes),
+        planes=tuple(fetched(planes)),
         format=fmt,
         width_px=width,
         height_px=height,
@@ -148,12 +149,9 @@ def turned_upright(data: Tensor, rotation_deg: int) -> Tensor:
     return torch.rot90(data, turns, (-2, -1)).contiguous() if turns else data
 
 
-def _on_device(
-    plane: np.ndarray[tuple[int, ...], np.dtype[np.generic]], device: torch.device
-) -> Tensor:
+def _widened(plane: Tensor) -> Tensor:
     # torch has few operations on uint16, so deep samples travel as they are and widen on arrival.
-    tensor = torch.from_numpy(np.ascontiguousarray(plane)).to(device)
-    return tensor.to(torch.int32).float() if tensor.dtype == torch.uint16 else tensor.float()
+    return plane.to(torch.int32).float() if plane.dtype == torch.uint16 else plane.float()
 
 
 def _scale_and_offset(fmt: PixelFormat, full: Range, *, is_chroma: bool) -> tuple[float, float]:
@@ -179,24 +177,22 @@ def _quantised(
     scale, offset = _scale_and_offset(fmt, full, is_chroma=is_chroma)
     codes = values.mul(scale).add_(offset)
     if fmt.depth_bits <= 8:
-        pattern = _dither_pattern(values.shape[-2], values.shape[-1], number)
-        codes.add_(torch.from_numpy(pattern).to(codes.device))
+        size = values.shape[-2], values.shape[-1]
+        codes.add_(used_here(_dither_pattern(*size, number, codes.device)))
     codes.round_().clamp_(0, (1 << fmt.depth_bits) - 1)
     return codes.to(torch.uint8) if fmt.depth_bits <= 8 else codes.to(torch.int32).to(torch.uint16)
 
 
 @lru_cache(maxsize=8)
-def _dither_pattern(
-    height_px: int, width_px: int, number: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _dither_pattern(height_px: int, width_px: int, number: int, device: torch.device) -> Tensor:
     """Interleaved gradient noise (Jimenez, SIGGRAPH 2014) within +-0.49, shifted for each plane.
 
-    Made in float64 on the CPU, so that every device adds the same bits.
+    Made in float64 on the CPU, so that every device adds the same bits; kept where it is used.
     """
     rows = np.arange(height_px, dtype=np.float64)[:, None] + 47.0 * number
     cols = np.arange(width_px, dtype=np.float64)[None, :] + 17.0 * number
     noise = np.modf(52.9829189 * np.modf(0.06711056 * cols + 0.00583715 * rows)[0])[0]
-    return ((noise - 0.5) * 0.98).astype(np.float32)
+    return torch.from_numpy(((noise - 0.5) * 0.98).astype(np.float32)).to(device)
 
 
 @lru_cache(maxsize=16)

@@ -21,6 +21,7 @@ from restore.engine.runner import StageRunner
 from restore.engine.settings import CancelToken, EngineSettings, Progress
 from restore.engine.stage import AnyStage, StreamStage
 from restore.engine.stream import StreamRunner
+from restore.engine.transfer import Handed, own_stream
 from restore.engine.varied import VariedRunner, VariedStage
 from restore.engine.watch import Watched, Watcher
 from restore.engine.window import marked_shots
@@ -132,7 +133,7 @@ def run(
             elapsed_s = time.perf_counter() - began
             on_progress(Progress(done, frames_total, elapsed_s, spent))
 
-    encoder = _Encoder(sink, settings.queue_bytes, after_each)
+    encoder = _Encoder(sink, device, settings.queue_bytes, after_each)
     seen = watchers or {}
     chain = [Watched(one, seen[one.label]) if one.label in seen else one for one in runners]
     links = Links(chain, settings.queue_bytes // LINK_SHARE)
@@ -140,7 +141,7 @@ def run(
         with torch.inference_mode():
             for frame in links.frames(marked_shots(decoder.frames(), settings.cuts)):
                 cancel.check()
-                if not encoder.queue.put(frame):
+                if not encoder.queue.put(Handed.of(frame)):
                     break
         encoder.queue.finish()
         encoder.join()
@@ -204,12 +205,13 @@ class _Decoder:
         self._source = source
         self._device = device
         self._rotation_deg = rotation_deg
-        self._queue: ByteQueue[Frame] = ByteQueue(limit_bytes)
+        self._queue: ByteQueue[Handed] = ByteQueue(limit_bytes)
         self._thread = threading.Thread(target=self._work, name="decode", daemon=True)
 
     def frames(self) -> Iterator[Frame]:
         self._thread.start()
-        yield from self._queue
+        for handed in self._queue:
+            yield handed.taken()
 
     def abort(self) -> None:
         """Let nobody wait for frames any more."""
@@ -222,10 +224,11 @@ class _Decoder:
 
     def _work(self) -> None:
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), own_stream(self._device):
                 for raw in self._source:
                     self.taken += 1
-                    if not self._queue.put(to_frame(raw, self._device, self._rotation_deg)):
+                    frame = to_frame(raw, self._device, self._rotation_deg)
+                    if not self._queue.put(Handed.of(frame)):
                         return
         except BaseException as error:  # raised again in the thread that reads
             self._queue.finish(error)
@@ -237,10 +240,15 @@ class _Encoder:
     """Converts finished frames and hands them to the sink, in its own thread."""
 
     def __init__(
-        self, sink: FrameSink, limit_bytes: int, after_each: Callable[[int], None]
+        self,
+        sink: FrameSink,
+        device: torch.device,
+        limit_bytes: int,
+        after_each: Callable[[int], None],
     ) -> None:
         self.written = 0
-        self.queue: ByteQueue[Frame] = ByteQueue(limit_bytes)
+        self.queue: ByteQueue[Handed] = ByteQueue(limit_bytes)
+        self._device = device
         self._sink = sink
         self._after_each = after_each
         self._error: BaseException | None = None
@@ -259,9 +267,10 @@ class _Encoder:
 
     def _work(self) -> None:
         try:
-            with torch.inference_mode():
-                for frame in self.queue:
-                    self._sink.write(from_frame(frame, self._sink.pixel_format, self._sink.color))
+            sink = self._sink
+            with torch.inference_mode(), own_stream(self._device):
+                for handed in self.queue:
+                    sink.write(from_frame(handed.taken(), sink.pixel_format, sink.color))
                     self.written += 1
                     self._after_each(self.written)
         except BaseException as error:  # raised again in join

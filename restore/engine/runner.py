@@ -79,8 +79,7 @@ class StageRunner:
         pending = [first]
         while pending:
             self._grid = self._layout.grid(spec, height, width)
-            # Enough frames to fill a batch with their tiles.
-            wanted = max(1, self._layout.batch // len(self._grid.tiles))
+            wanted = self._layout.frames_at_once(len(self._grid.tiles))
             pending += islice(source, wanted - len(pending))
             for window in pending:
                 if window[-1].data.shape[-2:] != (height, width):
@@ -192,9 +191,9 @@ class StageRunner:
         assemblers = [Assembler(grid, scale, feather=feather) for _ in group]
         done: dict[int, Tensor] = {}
         jobs = list(product(range(len(group)), grid.tiles))
-        for start in range(0, len(jobs), layout.batch):
+        for call in layout.calls(len(jobs)):
             self._cancel.check()
-            part = jobs[start : start + layout.batch]
+            part = jobs[call.start : call.stop]
             if grid.is_whole and len(part) == len(padded):
                 inputs = padded  # windows are large: not copied without need
             else:
