@@ -6,6 +6,7 @@ raises where a kernel is further from float64 than its number format explains.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 
@@ -19,7 +20,10 @@ from restore.kernels.activation import bias_prelu, bias_prelu_plain, bias_prelu_
 from restore.kernels.choose import can_run
 from restore.kernels.enlarge import enlarge, enlarge_plain, enlarge_trouble
 from restore.kernels.windows import attend, attend_plain, attend_trouble
+from restore.models.fused_attention import fuse_attention
+from restore.models.own_kernels import use_kernels
 from tests.kernels_samples import epilogue_sample, tail_sample, window_sample
+from tests.networks import network_with_strong_bias
 
 _QUIET = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 _FORMS = st.sampled_from(["float32", "bfloat16", "float16"])
@@ -93,11 +97,35 @@ def a_wrong_one_is_noticed():
     kernel.run = right
 
 
+def networks():
+    """A network that runs by kernels gives spandrel's own picture, and says by which."""
+    here = torch.device("cpu")
+    for name, said in (
+        ("compact", "activation, enlargement"),
+        ("hat", "window attention"),
+        ("omnisr", "window attention"),
+        ("span", ""),
+    ):
+        plain = network_with_strong_bias(name)
+        ours = copy.deepcopy(plain)
+        fuse_attention(ours)
+        assert use_kernels(ours, here, torch.float32) == said
+        x = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(5))
+        with torch.inference_mode():
+            assert (ours(x) - plain(x)).abs().max() <= 1e-5, name
+    import restore.kernels.enlarge_triton as kernel
+
+    right, kernel.run = kernel.run, lambda x, base, scale, levels: enlarge_plain(x, 0 * base, scale)
+    wrong = use_kernels(network_with_strong_bias("compact"), here, torch.float32)
+    assert "activation, the enlargement's differs from its twin by" in wrong
+    kernel.run = right
+
+
 def main() -> int:
     """All of them."""
     assert can_run(torch.device("cpu"))
     torch.set_num_threads(1)
-    for check in (activation, tail, windows, a_wrong_one_is_noticed):
+    for check in (activation, tail, windows, a_wrong_one_is_noticed, networks):
         check()
         sys.stdout.write(check.__name__ + "\n")
     return 0

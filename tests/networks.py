@@ -96,6 +96,16 @@ def seeded_network(name: str, seed: int = 7) -> nn.Module:
         return NETWORKS[name]().eval()
 
 
+def network_with_strong_bias(name: str) -> nn.Module:
+    """A network whose position tables matter: initial ones are all but zero."""
+    network = seeded_network(name)
+    generator = torch.Generator().manual_seed(3)
+    for key, weight in network.named_parameters():
+        if "bias_table" in key or "rel_pos_bias" in key:
+            weight.data = torch.randn(weight.shape, generator=generator)
+    return network.requires_grad_(False)
+
+
 def save_network(model: nn.Module, path: Path) -> Path:
     save_file({k: t.contiguous().clone() for k, t in model.state_dict().items()}, path)
     return path

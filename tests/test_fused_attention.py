@@ -14,23 +14,13 @@ from restore.models.fused_attention import fuse_attention
 from restore.models.load import load_model
 from restore.models.store import ModelStore
 from restore.stages.network import Network
-from tests.networks import save_network, seeded_network
+from tests.networks import network_with_strong_bias, save_network, seeded_network
 
 _BLOCKS = {"hat": 3, "omnisr": 2}
 
 
-def _with_strong_bias(name: str) -> nn.Module:
-    """A network whose position tables matter: initial ones are all but zero."""
-    network = seeded_network(name)
-    generator = torch.Generator().manual_seed(3)
-    for key, weight in network.named_parameters():
-        if "bias_table" in key or "rel_pos_bias" in key:
-            weight.data = torch.randn(weight.shape, generator=generator)
-    return network.requires_grad_(False)
-
-
 def _pair(name: str) -> tuple[nn.Module, nn.Module]:
-    plain = _with_strong_bias(name)
+    plain = network_with_strong_bias(name)
     fused = copy.deepcopy(plain)
     assert fuse_attention(fused) == _BLOCKS[name]
     return plain, fused
@@ -89,7 +79,7 @@ def test_other_networks_stay(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(_BLOCKS))
 def test_the_loader_fuses_and_says_so(name: str, tmp_path: Path) -> None:
-    path = save_network(_with_strong_bias(name), tmp_path / "w.safetensors")
+    path = save_network(network_with_strong_bias(name), tmp_path / "w.safetensors")
     store = ModelStore(tmp_path / "store")
     fused = load_model(path, store=store)
     plain = load_model(path, store=store, fused=False)

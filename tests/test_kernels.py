@@ -27,7 +27,8 @@ def test_the_kernels_against_float64_interpreted() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    assert done.stdout.split() == ["activation", "tail", "windows", "a_wrong_one_is_noticed"]
+    checks = ["activation", "tail", "windows", "a_wrong_one_is_noticed", "networks"]
+    assert done.stdout.split() == checks
 
 
 def test_the_cpu_takes_the_twins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, pad, scaled_dot_product_attention
 
-__all__ = ["fuse_attention"]
+from restore.kernels.windows import OUTSIDE, Borders, attend
 
-_OUTSIDE = -100.0  # what HAT adds to the scores of pixels from the picture's other side
+__all__ = ["attend_by_kernel", "fuse_attention"]
 
 
 def fuse_attention(model: nn.Module) -> int:
@@ -57,6 +57,18 @@ def fuse_attention(model: nn.Module) -> int:
     return fused
 
 
+def attend_by_kernel(model: nn.Module, *, wanted: bool) -> int:
+    """Lets the fused blocks of a network attend by our own kernel, or by torch's.
+
+    Returns:
+        How many blocks there are.
+    """
+    blocks = [m for m in model.modules() if isinstance(m, _HybridBlock | _Overlapping | _Grid)]
+    for block in blocks:
+        block.by_kernel = wanted
+    return len(blocks)
+
+
 def _no_mask(x_size: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return torch.empty(0, dtype=dtype)
 
@@ -89,8 +101,18 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     return out.reshape(*lead, *out.shape[1:])
 
 
+def _by_kernel(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, borders: Borders | None = None
+) -> Tensor:
+    """As ``_attend``, by the kernel."""
+    windows = [t.flatten(0, -4) for t in (q, k, v)]
+    return attend(windows[0], windows[1], windows[2], bias[0], scale, borders).view(q.shape)
+
+
 class _HybridBlock(nn.Module):
     """HAT's hybrid attention block, called as spandrel calls it."""
+
+    by_kernel = False
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401
         super().__init__()
@@ -118,6 +140,12 @@ class _HybridBlock(nn.Module):
         attn, n = self.attn, x.shape[-2]
         q, k, v = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).unbind(-3)
         bias = _bias(attn.relative_position_bias_table, rpi_sa, n)
+        if self.by_kernel:
+            borders = self._borders(x) if self.shift_px else None
+            by_kernel: Tensor = attn.proj(
+                _by_kernel(q, k, v, bias, attn.scale, borders).flatten(-2)
+            )
+            return by_kernel
         # All windows in one go without a mask; those that hold two sides of the picture again.
         out = _attend(q, k, v, bias.contiguous(), attn.scale)
         if self.shift_px:
@@ -140,14 +168,30 @@ class _HybridBlock(nn.Module):
 
     def _mask(self, below: bool, right: bool, like: Tensor) -> Tensor:
         """``[pixels, pixels]``: 0 within a side of the picture, -100 from one to another."""
-        late = torch.arange(self.side_px, device=like.device) >= self.side_px - self.shift_px
+        part = self._part(below, right, like.device)
+        return (part[:, None] != part).to(like.dtype) * OUTSIDE
+
+    def _part(self, below: bool, right: bool, device: torch.device) -> Tensor:
+        """``[pixels]``: which of the picture's sides each pixel of a window comes from."""
+        late = torch.arange(self.side_px, device=device) >= self.side_px - self.shift_px
         part = 2 * (late & below)[:, None] + (late & right).to(torch.int64)
-        part = part.flatten()
-        return (part[:, None] != part).to(like.dtype) * _OUTSIDE
+        return part.flatten()
+
+    def _borders(self, x: Tensor) -> Borders:
+        """Of windows ``[b, rows, columns, pixels, c]``: the last row and column hold two sides."""
+        b, rows, columns = x.shape[:3]
+        sides = [(below, right) for below in (False, True) for right in (False, True)]
+        parts = torch.stack([self._part(*side, x.device) for side in sides])
+        last_row = torch.arange(rows, device=x.device) == rows - 1
+        last_column = torch.arange(columns, device=x.device) == columns - 1
+        kinds = (2 * last_row[:, None] + last_column.to(torch.int64)).flatten().repeat(b)
+        return Borders(parts.to(torch.int32), kinds.to(torch.int32))
 
 
 class _Overlapping(nn.Module):
     """HAT's overlapping cross-attention: windows look at a larger window around them."""
+
+    by_kernel = False
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401
         super().__init__()
@@ -169,7 +213,8 @@ class _Overlapping(nn.Module):
         around = around.unfold(2, self.around_px, self.side_px).movedim(3, -1)
         k, v = torch.unflatten(around.flatten(3, 4), -1, (2, self.num_heads, -1)).unbind(-3)
         bias = _bias(self.relative_position_bias_table, rpi, self.side_px**2)
-        out = _attend(q, k, v, bias.contiguous(), self.scale).flatten(-2)
+        form = _by_kernel if self.by_kernel else _attend
+        out = form(q, k, v, bias.contiguous(), self.scale).flatten(-2)
         x = self.proj(_joined(out, self.side_px).view(b, pixels, c)) + x
         result: Tensor = x + self.mlp(self.norm2(x))
         return result
@@ -177,6 +222,8 @@ class _Overlapping(nn.Module):
 
 class _Grid(nn.Module):
     """OmniSR's attention within windows, of neighbours or of a grid over the picture."""
+
+    by_kernel = False
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401
         super().__init__()
@@ -193,6 +240,9 @@ class _Grid(nn.Module):
         bias = None
         if self.with_pe:
             bias = self.rel_pos_bias(self.rel_pos_indices).permute(2, 0, 1)[None].contiguous()
+        if self.by_kernel and bias is not None:
+            by_kernel: Tensor = self.to_out(_by_kernel(q, k, v, bias, self.scale).flatten(-2))
+            return by_kernel.view(x.shape)
         q, k, v = (t.flatten(0, 2).transpose(1, 2) for t in (q, k, v))
         out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         mixed: Tensor = self.to_out(out.transpose(1, 2).flatten(-2))

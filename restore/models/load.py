@@ -157,6 +157,7 @@ def _assemble(
         flops_per_px=reach.flops_per_px,
         one_by_one=reach.one_by_one,
         fused_blocks=fused_blocks,
+        kernels="",
         device="cpu",
         descriptor=descriptor,
     )

@@ -63,6 +63,8 @@ class LoadedModel:
         flops_per_px: floating-point operations for one input pixel; a multiply-add counts two.
         one_by_one: whether the network takes a single picture at a time (batches are looped).
         fused_blocks: attention blocks that run in the fused form.
+        kernels: which kernels of our own it runs by, and which were left out and why; empty for
+            none.
         device: torch device it is on, such as ``cpu`` or ``cuda:0``.
         descriptor: spandrel's descriptor; holds the network.
     """
@@ -86,6 +88,7 @@ class LoadedModel:
     flops_per_px: float
     one_by_one: bool
     fused_blocks: int
+    kernels: str
     device: str
     descriptor: Any = field(repr=False, compare=False)
 

@@ -70,26 +70,30 @@ def placed(
         raise InvalidInput(f"{model.name} is in {model.dtype}", "the network in float32")
     if wanted == "float32" and str(where) == model.device:
         return model
-    descriptor = _moved(model.descriptor, where, wanted)
+    descriptor, kernels = _moved(model.descriptor, where, wanted)
     trouble = "" if wanted == "float32" else _trouble(model, descriptor, where, wanted)
     if trouble:
-        descriptor = _moved(model.descriptor, where, "float32")
+        descriptor, kernels = _moved(model.descriptor, where, "float32")
     note = f"{model.architecture} in {wanted} {trouble}; float32 is used" if trouble else ""
     return replace(
         model,
         dtype="float32" if trouble else wanted,
         dtype_note=note,
+        kernels=kernels,
         device=str(where),
         descriptor=descriptor,
     )
 
 
-def _moved(descriptor: Any, where: torch.device, dtype: str) -> Any:  # noqa: ANN401
+def _moved(descriptor: Any, where: torch.device, dtype: str) -> tuple[Any, str]:  # noqa: ANN401
+    """A copy there, and by which kernels it runs."""
     import torch
+
+    from restore.models.own_kernels import use_kernels
 
     moved = copy.deepcopy(descriptor)
     moved.model.to(device=where, dtype=getattr(torch, dtype), memory_format=torch.channels_last)
-    return moved
+    return moved, use_kernels(moved.model, where, getattr(torch, dtype))
 
 
 def _trouble(model: LoadedModel, descriptor: Any, where: torch.device, dtype: str) -> str:  # noqa: ANN401

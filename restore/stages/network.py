@@ -91,6 +91,8 @@ class Network:
             facts["chosen"] = self._note
         if model.fused_blocks:
             facts["attention"] = f"fused in {model.fused_blocks} blocks"
+        if model.kernels:
+            facts["kernels"] = model.kernels
         if model.dtype_note:
             facts["precision note"] = model.dtype_note
         if model.tiling_reason:
