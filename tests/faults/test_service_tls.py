@@ -53,3 +53,19 @@ def test_no_certificate_no_entry(papers, tmp_path, tokens):
         with world.client(ca=papers / "ca.pem", **own) as known:
             assert len(known.presets()) > 5
             assert list(known.jobs()) == []
+
+
+def test_a_token_over_tls_is_enough_and_nothing_less(papers, tmp_path):
+    settings = {"tls_certificate": papers / "server.pem", "tls_key": papers / "server.key"}
+    with serving(tmp_path, tokens={"ann": TOKEN}, **settings) as world:
+        for given, code in (
+            ({"ca": papers / "ca.pem"}, grpc.StatusCode.UNAUTHENTICATED),
+            ({"ca": papers / "ca.pem", "token": TOKEN + "x"}, grpc.StatusCode.UNAUTHENTICATED),
+            ({"token": TOKEN}, grpc.StatusCode.UNAVAILABLE),  # in clear
+            ({"ca": papers / "client.pem", "token": TOKEN}, grpc.StatusCode.UNAVAILABLE),
+        ):
+            with world.client(**given) as stranger, pytest.raises(ServiceError) as refused:
+                stranger.presets()
+            assert refused.value.code is code, given.keys()
+        with world.client(ca=papers / "ca.pem", token=TOKEN) as ann:
+            assert len(ann.presets()) > 5
