@@ -164,6 +164,32 @@ def test_the_command_makes_restores_and_skips(shots):
     assert digest(shots.parent / "o" / "masters" / "in.mp4") == before
 
 
+def test_a_master_of_another_preset_or_hand_is_not_taken_for_this_one(shots):
+    call = [sys.executable, "-m", "restore", "generate", str(shots), "-o", str(shots.parent / "o")]
+    call += ["--only", "in", "--json"]
+
+    def asked(*more: str) -> dict[str, object]:
+        done = subprocess.run([*call, *more], capture_output=True, text=True, check=False)
+        (row,) = json.loads(done.stdout)
+        return row
+
+    master = shots.parent / "o" / "masters" / "in.mp4"
+    assert asked()["state"] == "made"
+    assert asked("--dry-run")["master"] == str(master)
+    first = digest(master)
+    for other in (["--preset", "transcode"], ["--no-networks", "--dry-run"]):
+        refused = asked(*other)
+        assert "another preset, other networks" in str(refused["error"])
+        assert "--overwrite" in str(refused["error"])
+    assert digest(master) == first
+    assert asked("--preset", "transcode", "--overwrite")["state"] == "made"
+    assert digest(master) != first
+    master.write_bytes(master.read_bytes() + b"x")
+    assert "changed after it was made" in str(asked("--preset", "transcode")["error"])
+    assert asked("--overwrite")["state"] == "made"
+    assert digest(master) == first
+
+
 def test_a_dry_run_says_all_and_writes_nothing(shots):
     call = [sys.executable, "-m", "restore", "generate", str(shots), "-o", str(shots.parent / "o")]
     done = subprocess.run(

@@ -351,6 +351,7 @@ def test_what_is_made_of_painted_pictures_and_clips_stays_marked(root, tmp_path)
         CancelToken(), lambda *a: None, lambda o: None
     )
     still, clip = (outcome.clip for outcome in made)
+    still = still.rename(tmp_path / "another name, without a record.png")
     over = shot(name="over", kind="camera", image=str(still), model="", frames=3)
     loop = shot(name="loop", kind="cinemagraph", video=str(clip), mask="m.png", model="")
     loop = loop.model_copy(update={"frames": 5, "loop_fade": 2})
@@ -358,6 +359,7 @@ def test_what_is_made_of_painted_pictures_and_clips_stays_marked(root, tmp_path)
         made_clip = make_clip(one, root, tmp_path / f"{one.name}.mkv", None)
         tags = {k.lower(): v for k, v in probe(made_clip.path).metadata.items()}
         assert tags["digital_source_type"] == TRAINED
-    still.write_bytes((root / "p.png").read_bytes())  # the record is another picture's now
+        assert json.loads(tags["restore_generated"])["source"]["prompt"]
+    still.write_bytes((root / "p.png").read_bytes())
     plain = make_clip(over, root, tmp_path / "plain.mkv", None)
     assert plain.tags["digital_source_type"].endswith("humanEdits")

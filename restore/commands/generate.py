@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,12 +13,15 @@ from rich.console import Console
 
 from restore.commands.options import Debug, Json
 from restore.console.interrupt import interruptible
+from restore.console.tether import end_with_parent
 from restore.engine.settings import CancelToken
 from restore.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from restore.api import RunOptions
     from restore.generate.queue import Outcome
     from restore.generate.shot import Shot
+    from restore.plan import Job
 
 __all__ = ["animate_command", "generate_command"]
 
@@ -37,6 +41,7 @@ def generate_command(
         bool, typer.Option("--no-networks", help="Restore without any network.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    tethered: Annotated[bool, typer.Option("--tethered", hidden=True)] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -48,6 +53,8 @@ def generate_command(
     from restore.generate.queue import Queue
     from restore.generate.shotlist import ShotList, load_shots
 
+    if tethered:  # by a server, whose end shall be this command's
+        end_with_parent()
     found = load_shots(shots)
     if only:
         unknown = sorted(set(only) - {shot.name for shot in found.shots})
@@ -58,7 +65,7 @@ def generate_command(
         found,
         output,
         _painter(found.shots, shots, device),
-        _finisher(preset, device, no_networks=no_networks),
+        None if preset == "none" else _Restoration(preset, device, no_networks=no_networks),
         overwrite=overwrite,
     )
     console = Console(highlight=False, stderr=as_json)
@@ -121,24 +128,45 @@ def _painter(shots: tuple[Shot, ...], source: Path, device: str) -> Any:  # noqa
     return Painter(source.absolute().parent, choose_device(device))
 
 
-def _finisher(preset: str, device: str, *, no_networks: bool) -> Any:  # noqa: ANN401  a Finish
-    if preset == "none":
-        return None
-    from restore.api import RunOptions, make_job
-    from restore.recipe import load_preset
-    from restore.restoration import run_job
+class _Restoration:
+    """Hands clips to a preset: a :class:`restore.generate.queue.Finish`."""
 
-    recipe = load_preset(preset)
+    def __init__(self, preset: str, device: str, *, no_networks: bool) -> None:
+        from restore.recipe import load_preset
 
-    def finish(shot: Shot, clip: Path, name: Path, ours: bool, cancel: CancelToken) -> Path:
-        options: RunOptions = {"device": device, "no_networks": no_networks, "overwrite": ours}
+        self._recipe = load_preset(preset)
+        self._options: RunOptions = {"device": device, "no_networks": no_networks}
+
+    def _job(self, shot: Shot, clip: Path, name: Path, *, overwrite: bool) -> Job:
+        from restore.api import make_job
+
+        options: RunOptions = {**self._options, "overwrite": overwrite}
         if shot.invent is not None:
             options["invent"] = shot.invent
-        master = name.with_name(name.name + ".mp4")
-        run_job(make_job(clip, master, recipe, options), cancel=cancel)
-        return master
+        return make_job(clip, name.with_name(name.name + ".mp4"), self._recipe, options)
 
-    return finish
+    def settings(self, shot: Shot, clip: Path) -> str:
+        """What the master's own tags say decided it, but for tiles and version."""
+        from restore.plan import plan_job
+
+        plan = plan_job(self._job(shot, clip, clip.with_suffix(""), overwrite=True))
+        known = {
+            "recipe": plan.job.recipe.canonical(),
+            "precision": plan.job.settings.precision,
+            "backend": plan.job.settings.backend,
+            "stages": [[stage.label, dict(stage.facts)] for stage in plan.stages],
+        }
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+    def restore(
+        self, shot: Shot, clip: Path, name: Path, overwrite: bool, cancel: CancelToken
+    ) -> Path:
+        """Run the job."""
+        from restore.restoration import run_job
+
+        job = self._job(shot, clip, name, overwrite=overwrite)
+        run_job(job, cancel=cancel)
+        return Path(job.destination)
 
 
 def _pair(text: str, what: str) -> tuple[float, float]:

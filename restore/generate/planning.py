@@ -20,10 +20,13 @@ def planned(shot: Shot, queue: Queue) -> dict[str, Any]:
 
     Missing files, models and LoRAs are found here; nothing is loaded and nothing is written.
     """
-    error, state, models = "", "", {}
+    error, state, models, master = "", "", {}, None
     try:
         settings = queue.settings_of(shot)
-        state = "is there" if queue.is_there(shot, settings) else "to make"
+        if queue.is_there(shot, settings):
+            state, master = "is there", queue.mastered(shot)
+        else:
+            state = "to make"
         models = queue.models_of(shot)
     except RestoreError as found:
         error = str(found)
@@ -35,6 +38,7 @@ def planned(shot: Shot, queue: Queue) -> dict[str, Any]:
         else f"{shot.name}: {state}, {shot.kind}, {shot.width}x{shot.height}, "
         f"{shot.frames} frames, "
         f"{float(seconds):.2f} s at {shot.fps}, seed {shot.number}, at most {raw / 1e6:.0f} MB"
+        + ("; its master is there" if master is not None else "")
         + "".join(f"; {name}: {size / 2**30:.2f} GiB of weights" for name, size in models.items())
     )
     return {
@@ -49,6 +53,7 @@ def planned(shot: Shot, queue: Queue) -> dict[str, Any]:
         "most_bytes": raw,
         "weights_bytes": models,
         "clip": str(queue.clip_of(shot)),
+        "master": None if master is None else str(master),
         "error": error or None,
         "words": words,
     }

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from restore.engine.settings import CancelToken
 from restore.errors import Cancelled, InvalidInput, OutputExists, RestoreError
@@ -21,9 +21,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Finish", "Outcome", "Queue"]
 
-#: Restores a clip: what it is told is the shot, the clip, the master's name without ending, and
-#: whether a file of that name is one of ours; it returns the master's path.
-Finish = Callable[["Shot", Path, Path, bool, CancelToken], Path]
+
+class Finish(Protocol):
+    """Hands a clip to restoration."""
+
+    def settings(self, shot: Shot, clip: Path) -> str:
+        """Hash over all that decides the master beside the clip: recipe, options, networks.
+
+        Raises:
+            InvalidInput, MediaError, ModelError: it cannot be restored, and why.
+        """
+
+    def restore(
+        self, shot: Shot, clip: Path, name: Path, overwrite: bool, cancel: CancelToken
+    ) -> Path:
+        """Make the master.
+
+        Args:
+            shot: what the clip is of.
+            clip: the clip.
+            name: the master's, without ending.
+            overwrite: a file of that name is one of ours.
+            cancel: stops it.
+
+        Returns:
+            Where the master is.
+        """
 
 
 @dataclass(frozen=True)
@@ -174,24 +197,64 @@ class Queue:
         master, was_there = self._mastered(shot, clip, self._finish, cancel)
         return Outcome(shot.name, state if was_there else "made", clip, master, notes=notes)
 
+    def mastered(self, shot: Shot) -> Path | None:
+        """A clip's master, where it was made of this clip with these settings, and is whole.
+
+        None where it is still to make, or where nothing was asked to make one. The clip must be
+        there.
+
+        Raises:
+            OutputExists: it was made of another clip, or with other settings.
+            InvalidInput, MediaError, ModelError: the clip cannot be restored, and why.
+        """
+        if self._finish is None or suffix_of(shot) == ".png":
+            return None
+        clip = self.clip_of(shot)
+        return self._master_there(shot, self._master_settings(shot, clip, self._finish))
+
+    def _master_settings(self, shot: Shot, clip: Path, finish: Finish) -> str:
+        known = f"{sha256_file(clip)} {finish.settings(shot, clip)}"
+        return hashlib.sha256(known.encode()).hexdigest()
+
+    def _master_there(self, shot: Shot, settings: str) -> Path | None:
+        record_path = self._folder / "masters" / f"{shot.name}.json"
+        record = _record(record_path)
+        if "name" not in record:
+            return None
+        master = record_path.with_name(str(record["name"]))
+        if not master.is_file():
+            return None
+        is_whole = sha256_file(master) == record.get("sha256")
+        if is_whole and record.get("settings") == settings:
+            return master
+        if self._overwrite:
+            return None
+        raise OutputExists(
+            f"{master} was made with another preset, other networks or options, or of another clip"
+            if is_whole
+            else f"{master} was changed after it was made",
+            "a master of this clip with these settings, or none",
+            "Take another output folder, move the master away, or pass --overwrite to make it "
+            "again.",
+        )
+
     def _mastered(
         self, shot: Shot, clip: Path, finish: Finish, cancel: CancelToken
     ) -> tuple[Path, bool]:
         """The restored clip, and whether it was there."""
         folder = self._folder / "masters"
         folder.mkdir(parents=True, exist_ok=True)
-        source = sha256_file(clip)
+        settings = self._master_settings(shot, clip, finish)
+        there = self._master_there(shot, settings)
+        if there is not None:
+            return there, True
         record_path = folder / f"{shot.name}.json"
-        record = _record(record_path)
-        if record.get("source_sha256") == source:
-            master = folder / str(record.get("name", ""))
-            if master.is_file() and sha256_file(master) == record.get("sha256"):
-                return master, True
-        save_record(record_path, {"pending": source})
-        master = finish(shot, clip, folder / shot.name, bool(record), cancel)
+        is_ours = bool(_record(record_path))
+        save_record(record_path, {"pending": settings})
+        master = finish.restore(shot, clip, folder / shot.name, is_ours, cancel)
         save_record(
             record_path,
-            {"name": master.name, "sha256": sha256_file(master), "source_sha256": source},
+            {"name": master.name, "sha256": sha256_file(master), "settings": settings},
         )
         return master, False
 

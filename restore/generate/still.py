@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 from restore.color import ColorSpec
 from restore.engine.pixels import to_frame
 from restore.errors import InvalidInput
+from restore.generate.marks import said_by
+from restore.media.png_text import SOURCE_TYPE
 from restore.media.probe import probe
 from restore.media.reader import ClipReader
 from restore.models.disk import sha256_file
@@ -61,19 +62,15 @@ def read_still(path: Path) -> Still:
 def tags_of(path: Path) -> dict[str, str]:
     """Tags of a picture or clip that something is made from.
 
-    A picture that was painted here holds none: its record beside it does, and counts where the
-    picture is the one that it was written for.
+    What a picture's embedded metadata says of its source counts too, whichever tool wrote it.
 
     Raises:
         InvalidInput, MediaError: it cannot be read, and why.
     """
-    tags = dict(probe(str(path)).metadata)
-    try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if record["sha256"] == sha256_file(path):
-            tags |= {name: text for name, text in record["tags"].items() if isinstance(text, str)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return tags  # no record of ours
+    info = probe(str(path))
+    tags = dict(info.metadata)
+    if info.container.startswith("image") and path.is_file() and (said := said_by(path)):
+        tags[SOURCE_TYPE] = said
     return tags
 
 

@@ -188,6 +188,8 @@ def _describe(
         resolved_color=resolved,
         color_guesses=guesses,
         timecode=timecode,
+        # A PNG's text is what somebody said of the picture; other frames' facts are technical.
+        metadata=frame_metadata(frame) if context.name == "png" else {},
         video_metadata=metadata,
         warnings=warnings,
     )

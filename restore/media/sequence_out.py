@@ -19,7 +19,9 @@ from restore.media.atomic import AtomicPath, fsync_path, move_into_place, output
 from restore.media.encoder import FrameEncoder, configure, encoder_options, written_color
 from restore.media.layout import choose_color, choose_format
 from restore.media.master import ClipWriter, CopiedStream, VideoSpec, WriteReport
+from restore.media.png_text import SOURCE_TYPE, with_tags
 from restore.media.profiles import Delivery, is_printf_pattern
+from restore.media.tags import container_tags
 
 if TYPE_CHECKING:
     from restore.media.tracks import AnyPacket
@@ -47,6 +49,7 @@ class SequenceWriter(ClipWriter):
         video: the video.
         first_number: number of the first file, so that a part of a clip keeps its frames' numbers.
         streams: what is said about the source's other streams, none of which can be held.
+        metadata: tags about what was done; PNG files hold them with the source's.
         overwrite: replace existing files.
 
     Raises:
@@ -63,6 +66,7 @@ class SequenceWriter(ClipWriter):
         *,
         first_number: int = 0,
         streams: tuple[CopiedStream, ...] = (),
+        metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
         self.pixel_format, self.warnings = choose_format(delivery, video)
@@ -72,6 +76,8 @@ class SequenceWriter(ClipWriter):
         self._streams = streams
         self._overwrite = overwrite
         self._first = first_number
+        self._tags = container_tags(video, metadata or {})
+        self._holds_tags = delivery.profile == "png"
         self._frames = 0
         self._bytes = 0
         self._report: WriteReport | None = None
@@ -102,6 +108,11 @@ class SequenceWriter(ClipWriter):
     def _say_what_is_lost(self, delivery: Delivery) -> None:
         if self._video.is_vfr:
             self.warnings.append("the clip's frame times are uneven; image files hold no times")
+        if not self._holds_tags and any(key.lower() == SOURCE_TYPE for key in self._tags):
+            self.warnings.append(
+                f"{delivery.profile} files are written without tags: they do not say that the clip "
+                "was generated; png files do"
+            )
         if delivery.profile == "exr" and self.color.transfer.name != "LINEAR":
             self.warnings.append(
                 f"the EXR files hold samples with the clip's transfer "
@@ -162,6 +173,8 @@ class SequenceWriter(ClipWriter):
     def _store(self, packets: Iterable[AnyPacket]) -> None:
         for packet in packets:
             data = bytes(packet)
+            if self._holds_tags:
+                data = with_tags(data, self._tags)
             self._bytes += len(data)
             name = self._name_of(packet.pts or 0)
             (self._holder.temporary / name).write_bytes(data)

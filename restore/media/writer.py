@@ -47,7 +47,8 @@ def open_writer(
             the first frame written and copied packets are cut to the video's time.
         overwrite: replace what has that name.
         metadata: tags about what was done. MP4 and QuickTime keep their keys as they are,
-            Matroska writes them in capitals.
+            Matroska writes them in capitals, PNG files have them as text; other image files
+            have none.
 
     Returns:
         An open writer; its ``pixel_format`` and ``color`` say what ``write`` wants.
@@ -96,6 +97,7 @@ def _open(
             video,
             first_number=range.start if range is not None else 0,
             streams=lost,
+            metadata=metadata,
             overwrite=overwrite,
         )
     copier = _copier(copy_from, source, range, video)

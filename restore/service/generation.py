@@ -213,9 +213,12 @@ def prepare(storage: Storage, device: str, row: JobRow, cancel: CancelToken) -> 
     listed = folder / "shots.json"
     listed.write_text(json.dumps({"shots": [shot]}))
     command = [sys.executable, "-m", "restore", "generate", str(listed), "-o", str(folder)]
-    command += ["--preset", "none", "--device", device, "--json"]
+    command += ["--preset", "none", "--device", device, "--json", "--tethered"]
     with (folder / "told").open("w+b") as told:
-        child = subprocess.Popen(command, stdout=told, stderr=subprocess.DEVNULL)
+        # The child reads nothing: the pipe ends with this process, however that ends.
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=told, stderr=subprocess.DEVNULL
+        )
         try:
             while child.poll() is None:
                 cancel.check()
@@ -225,6 +228,8 @@ def prepare(storage: Storage, device: str, row: JobRow, cancel: CancelToken) -> 
             if child.poll() is None:
                 child.kill()
                 child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
         told.seek(0)
         _judge(child.returncode, told.read())
 

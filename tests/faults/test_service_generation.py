@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -20,6 +25,7 @@ from restore.api import probe
 from tests.service_world import World, serving
 from tests.video_material import save_video_pipeline
 
+ROOT = Path(__file__).parents[2]
 ANN, BOB = "ann's token, long enough to be one", "bob's token, long enough to be one"
 EDIT = "http://cv.iptc.org/newscodes/digitalsourcetype/humanEdits"
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -47,6 +53,18 @@ def world(tmp_path_factory) -> Iterator[World]:
 def ann(world) -> Iterator[Client]:
     with world.client(token=ANN) as client:
         yield client
+
+
+def started(storage: Path) -> tuple[subprocess.Popen[str], str]:
+    """A server in a process of its own, which can be killed."""
+    command = [sys.executable, "server.py", "--address", "127.0.0.1:0", "--storage", str(storage)]
+    env = {**os.environ, "RESTORE_SERVICE_THREADS": "1", "RESTORE_SERVICE_CHUNK_FRAMES": "8"}
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if '"serving"' in line:
+            return child, f"127.0.0.1:{json.loads(line)['port']}"
+    raise AssertionError(f"the server ended with {child.wait()}")
 
 
 def camera(image: str, **more: object) -> dict[str, object]:
@@ -137,6 +155,53 @@ def test_a_server_that_is_stopped_goes_on_when_it_comes_back(still, tmp_path):
             time.sleep(0.01)
     with serving(tmp_path) as second, second.client() as client:
         fetched(client, job.name, tmp_path / "a.mp4")
+
+
+def makers(folder: Path) -> list[int]:
+    """Processes that make a clip somewhere in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"generate" in words and any(str(folder).encode() in word for word in words):
+                found.append(int(process.name))
+    return found
+
+
+def waited(until: Callable[[], bool], seconds: float = 60) -> bool:
+    end_s = time.monotonic() + seconds
+    while not until() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    return until()
+
+
+def test_a_killed_server_leaves_no_maker_and_the_next_one_makes_the_same_clip(still, tmp_path):
+    killed, calm = tmp_path / "killed", tmp_path / "calm"
+    child, address = started(killed)
+    with Client(address) as client:
+        shot = camera(client.upload(still), frames=60, width=240, height=160)
+        shot["move"] = {"zoom": [1.5, 2.5], "roll_deg": [1, 9]}
+        (job,) = client.create_clips([shot], preset="transcode", container=".mkv")
+        clips = killed / "jobs" / job.name.removeprefix("jobs/")
+        assert waited(lambda: any(killed.rglob("clip.mkv*")) or any(clips.rglob("*.mkv*")))
+        assert makers(killed)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stderr.close()
+    assert waited(lambda: not makers(killed), 10)
+    child, address = started(killed)
+    try:
+        with Client(address) as client:
+            done = client.wait(job.name)
+            assert done.state == pb.JOB_STATE_SUCCEEDED, done.failure.message
+    finally:
+        child.terminate()
+        assert child.wait(60) == 0
+        child.stderr.close()
+    with serving(calm) as world, world.client() as client:
+        shot["image"] = client.upload(still)
+        (twin,) = client.create_clips([shot], preset="transcode", container=".mkv")
+        assert client.wait(twin.name).deliverable.sha256 == done.deliverable.sha256
 
 
 def test_checking_books_nothing(ann, still):
