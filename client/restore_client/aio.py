@@ -244,6 +244,10 @@ class AsyncClient:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(outbox.put_nowait, item)
 
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(call.cancel)
+
         async def requests() -> AsyncIterator[live.RestoreRequest]:
             yield live.RestoreRequest(spec=asked)
             while (item := await outbox.get()) is not None:
@@ -255,7 +259,7 @@ class AsyncClient:
                     return
 
         call = self._live.Restore(requests(), metadata=self._metadata)
-        sending = Sending(frames, post, lambda: loop.call_soon_threadsafe(call.cancel))
+        sending = Sending(frames, post, cancel)
         call.add_done_callback(sending.stop)
         try:
             with translated():
@@ -268,7 +272,7 @@ class AsyncClient:
                 raise sending.error from None
             raise
         finally:
-            call.cancel()
+            sending.close()
 
     async def presets(self) -> list[catalog.Preset]:
         """Presets that the server has."""

@@ -84,7 +84,10 @@ class Sending:
         elif kind == "slot_freed" and self._slots is not None:
             self._slots.freed(answer.slot_freed.slot)
         elif kind == "shared_frame" and self._slots is not None:
-            return self._read(self._slots, answer.shared_frame)
+            frame = self._slots.take(answer.shared_frame)
+            freed = pb.SlotFreed(slot=answer.shared_frame.slot)
+            self._post(pb.RestoreRequest(slot_freed=freed))
+            return frame
         return None
 
     def begun(self, answers: Iterator[pb.RestoreResponse]) -> pb.LiveStarted:
@@ -109,11 +112,13 @@ class Sending:
                 raise self.error from None
             raise
         finally:
-            self._cancel()
+            self.close()
 
     def _begin(self, started: pb.LiveStarted) -> None:
         if started.transport != pb.TRANSPORT_SHARED_MEMORY or self._slots is None:
-            self._let_go()
+            if self._slots is not None:
+                self._slots.close()
+                self._slots = None
             self._post(PIECES)
             return
         threading.Thread(
@@ -134,18 +139,15 @@ class Sending:
             self.error = error
             self._cancel()
 
-    def _read(self, slots: Slots, told: pb.SharedFrame) -> LiveFrame | None:
-        frame = slots.take(told)
-        if frame is not None:
-            self._post(pb.RestoreRequest(slot_freed=pb.SlotFreed(slot=told.slot)))
-        return frame
-
     def stop(self, *_call: object) -> None:
-        """The call is over: let no thread wait, and give the memory back."""
-        self._let_go()
-        self._post(None)
-
-    def _let_go(self) -> None:
+        """The call is over: nothing is sent any more. What came back may still wait to be taken."""
         if self._slots is not None:
             self._slots.stop()
-            self._slots = None
+        self._post(None)
+
+    def close(self) -> None:
+        """Nothing is taken any more either."""
+        self._cancel()
+        self.stop()
+        if self._slots is not None:
+            self._slots.close()

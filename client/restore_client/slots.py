@@ -125,28 +125,28 @@ class Slots:
             self._free.append(slot)
             self._changed.notify_all()
 
-    def take(self, told: pb.SharedFrame) -> LiveFrame | None:
-        """A frame that came back; None once stopped.
+    def take(self, told: pb.SharedFrame) -> LiveFrame:
+        """A frame that came back.
 
         Raises:
             ValueError: the server names a slot that there is not.
         """
         if not 0 <= told.slot < self._output.slots:
             raise ValueError(f"output slot {told.slot}; expected 0 to {self._output.slots - 1}.")
-        with self._changed:
-            if self._is_stopped:
-                return None
-            data = self._output.read(told.slot)
+        data = self._output.read(told.slot)
         return LiveFrame(data, told.pts, told.duration, told.is_synthetic)
 
     def stop(self) -> None:
-        """Let nobody wait or write, and give the memory back."""
+        """Let nobody wait for a slot or write; what came back can still be taken."""
         with self._changed:
-            if not self._is_stopped:
-                self._is_stopped = True
-                self._input.close()
-                self._output.close()
+            self._is_stopped = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Give the memory back; harmless when it was done before."""
+        self.stop()
+        self._input.close()
+        self._output.close()
 
 
 def opened(offer: pb.SharedMemoryOffer) -> Slots | None:

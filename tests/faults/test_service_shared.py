@@ -107,6 +107,45 @@ def test_with_asyncio(world):
     settled(world)
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "threads"])
+def test_results_that_are_taken_after_the_stream_has_ended(world, kind):
+    """The server is done with all of them, and the call with it, before the last are looked at."""
+
+    async def slowly() -> list[int]:
+        found = []
+        async with AsyncClient(world.address) as client:
+            async for one in client.restore(spec(), map(frame, range(7)), shared=True):
+                found.append(number_of(one.data, barcode.WIDTH_PX, barcode.HEIGHT_PX))
+                if len(found) == 1:
+                    await asyncio.sleep(1.0)
+                time.sleep(0.02)  # the loop that would be told of the end is busy
+        return found
+
+    if kind == "asyncio":
+        assert asyncio.run(slowly()) == list(range(7))
+        return
+    with world.client() as client:
+        stream = client.restore(spec(), map(frame, range(7)), shared=True)
+        time.sleep(1.0)
+        back = [number_of(one.data, barcode.WIDTH_PX, barcode.HEIGHT_PX) for one in stream.frames]
+    assert back == list(range(7))
+
+
+def test_what_frames_raise_comes_out_of_asyncio(world):
+    def broken() -> Iterator[LiveFrame]:
+        yield frame(0)
+        raise OSError("the camera is gone")
+
+    async def all_of_it() -> None:
+        async with AsyncClient(world.address) as client:
+            async for _ in client.restore(spec(), broken(), shared=True):
+                pass
+
+    with pytest.raises(OSError, match="the camera is gone"):
+        asyncio.run(all_of_it())
+    settled(world)
+
+
 @pytest.mark.parametrize("layout", sorted(PIXEL_FORMATS))
 def test_nothing_looks_at_a_slot_once_its_frame_was_taken(layout):
     """The client may write there at once."""
@@ -250,7 +289,7 @@ def begun(bare: Bare) -> None:
     slots = opened(bare.until("offer").offer)
     bare.say(slots.answer())
     assert bare.until("started").started.transport == SHARED
-    slots.stop()
+    slots.close()
 
 
 def said(slot: int = 0, **fields: int) -> pb.RestoreRequest:
@@ -491,7 +530,7 @@ def test_a_client_opens_nothing_but_segments(tmp_path):
             assert opened(pb.SharedMemoryOffer(input=right, output=segment)) is None
     slots = opened(pb.SharedMemoryOffer(input=right, output=right))
     assert good.is_proven_by(slots.answer().opened.input_token)
-    slots.stop()
+    slots.close()
     os.close(unsealed)
     good.close()
 
