@@ -18,6 +18,12 @@ settings.load_profile("repo")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep converted networks of tests out of the user's cache; children inherit it."""
+    os.environ["RESTORE_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """Folder of real weights, scans and clips."""

@@ -97,7 +97,8 @@ def test_a_network_that_cannot_be_converted_is_computed_by_torch():
 def test_a_result_that_differs_is_not_used(monkeypatch):
     import restore.models.openvino_net as room
 
-    monkeypatch.setattr(room, "_compiled", lambda net, sample, dtype: lambda x: net(x) + 0.01)
+    monkeypatch.setattr(room, "_converted", lambda net, sample: net)
+    monkeypatch.setattr(room, "_runner", lambda net, dtype: lambda x: net(x) + 0.01)
     compiled = OpenVinoNet(torch.nn.Identity(), "float32")
     x = torch.rand(1, 3, 8, 8)
     assert torch.equal(compiled(x), x)
@@ -138,7 +139,10 @@ def test_a_network_that_fell_back_is_not_said_to_be_openvinos(tmp_path, monkeypa
 
     stage = stage_of(MODELS[0], "openvino", tmp_path)
     assert "found at run time" in stage.facts()["backend note"]
-    monkeypatch.setattr(room, "_compiled", lambda net, sample, dtype: lambda x: net(x) + 0.01)
+    monkeypatch.setattr(room, "_converted", lambda net, sample: net)
+    monkeypatch.setattr(room, "_runner", lambda net, dtype: lambda x: net(x) + 0.01)
+    monkeypatch.setenv("RESTORE_CACHE_DIR", str(tmp_path))
+    stage.place(torch.device("cpu"), torch.float32)
     stage.run(SAMPLE, [0, 0])
     assert stage.facts()["backend"] == backend_version("torch")
     assert "torch computes" in stage.facts()["backend note"]

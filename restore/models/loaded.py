@@ -92,6 +92,12 @@ class LoadedModel:
     device: str
     descriptor: Any = field(repr=False, compare=False)
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What decides the network's numbers: hashes and shares of its files, and its form."""
+        files = (f"{part.sha256}*{part.weight!r}" for part in self.parts)
+        return (self.architecture, *files, f"fused {self.fused_blocks}")
+
     def __call__(self, x: Tensor) -> Tensor:
         """Runs the network.
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from restore.errors import UnsupportedModel
+from restore.models.graphs import KeptGraphs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,10 +41,14 @@ class OpenVinoNet:
     Args:
         exact: the network by torch: float32 ``[N, C, h, w]`` to ``[N, C', h * s, w * s]``.
         dtype: ``float32`` or ``bfloat16``: what convolutions run in.
+        kept: where its graphs are kept between jobs; nowhere where None.
     """
 
-    def __init__(self, exact: Callable[[Tensor], Tensor], dtype: str) -> None:
+    def __init__(
+        self, exact: Callable[[Tensor], Tensor], dtype: str, kept: KeptGraphs | None = None
+    ) -> None:
         self._exact = exact
+        self._kept = kept
         self._dtype = dtype
         self._by_size: OrderedDict[tuple[int, ...], Callable[[Tensor], Tensor]] = OrderedDict()
         self.note = ""
@@ -73,10 +79,16 @@ class OpenVinoNet:
     def _made(self, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         import torch
 
+        if self._kept is not None:
+            model = self._kept.found(_core(), shape, self._dtype)
+            with suppress(UnsupportedModel):
+                if model is not None:
+                    return _runner(model, self._dtype)
         # The same sample whatever the clip: which one computes must not depend on the content.
         sample = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         try:
-            compiled = _compiled(self._exact, sample, self._dtype)
+            model = _converted(self._exact, sample)
+            compiled = _runner(model, self._dtype)
             off = float((compiled(sample) - self._exact(sample)).abs().max())
         except UnsupportedModel as error:
             self.note = str(error)
@@ -84,41 +96,61 @@ class OpenVinoNet:
         if off > _TOLERANCE[self._dtype]:
             self.note = f"OpenVINO differs from torch by {off:.2g} in {self._dtype}; torch computes"
             return self._exact
+        if self._kept is not None:
+            self._kept.keep(_core(), model, shape, self._dtype)
         return compiled
 
 
-def _compiled(
-    exact: Callable[[Tensor], Tensor], sample: Tensor, dtype: str
-) -> Callable[[Tensor], Tensor]:
-    """Raises UnsupportedModel where OpenVINO cannot take the network."""
+def _converted(exact: Callable[[Tensor], Tensor], sample: Tensor) -> Any:  # noqa: ANN401
+    """OpenVINO's graph of a network for inputs of the sample's size.
+
+    Raises:
+        UnsupportedModel: OpenVINO cannot take the network.
+    """
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    try:
-        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer on sizes that become constants: meant
-            trace: Any = torch.jit.trace  # has no annotations
-            traced = trace(_wrapped(exact), sample.clone(), check_trace=False)
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            # Held by a name until the conversion ends: the frontend does not keep it alive.
-            decoder = TorchScriptPythonDecoder(traced)
-            model = frontend.convert(frontend.load(decoder))
+    with _told(), warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer on sizes that become constants: meant
+        trace: Any = torch.jit.trace  # has no annotations
+        traced = trace(_wrapped(exact), sample.clone(), check_trace=False)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        # Held by a name until the conversion ends: the frontend does not keep it alive.
+        decoder = TorchScriptPythonDecoder(traced)
+        model = frontend.convert(frontend.load(decoder))
         model.reshape(list(sample.shape))
-        core, threads = _core(), torch.get_num_threads()
-        compiled = core.compile_model(model, "CPU", _properties(dtype, threads))
-        request = compiled.create_infer_request()
-    except Exception as error:  # whatever an unknown graph provokes in tracer or converter
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise UnsupportedModel(
-            f"OpenVINO cannot take the network ({reason or type(error).__name__}), torch computes"
-        ) from error
+        return model
+
+
+def _runner(model: Any, dtype: str) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
+    """A graph compiled for this processor and torch's number of threads.
+
+    Raises:
+        UnsupportedModel: OpenVINO cannot compile it.
+    """
+    import torch
+
+    with _told():
+        properties = _properties(dtype, torch.get_num_threads())
+        request = _core().compile_model(model, "CPU", properties).create_infer_request()
 
     def run(x: Tensor) -> Tensor:
         found = request.infer([x.contiguous().numpy()], share_inputs=True)[0]
         return torch.from_numpy(found)
 
     return run
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever an unknown graph provokes in tracer or converter
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise UnsupportedModel(
+            f"OpenVINO cannot take the network ({reason or type(error).__name__}), torch computes"
+        ) from error
 
 
 def _wrapped(exact: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401

@@ -12,6 +12,7 @@ from torch import Tensor
 from restore.backend import backend_version
 from restore.engine.stage import StageSpec, Tiling
 from restore.models.choose import choose_model
+from restore.models.graphs import KeptGraphs, default_folder
 from restore.models.load import LoadedModel, load_model
 from restore.models.openvino_net import PAYS_FOR, OpenVinoNet
 from restore.models.place import placed
@@ -114,7 +115,8 @@ class Network:
         self._placed = placed(self._exact, device, dtype)
         self._compiled = None
         if self._quicker and device.type == "cpu":
-            self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype)
+            kept = KeptGraphs(default_folder(), self._exact.identity)
+            self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype, kept)
 
     def plain(self) -> Network:
         """The same network by torch alone, whose memory can be counted."""
