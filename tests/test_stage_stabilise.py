@@ -92,7 +92,7 @@ def test_weave_of_a_still_camera_goes():
 
 
 def test_a_pan_keeps_its_speed_and_loses_its_weave():
-    speed_px = 1.5
+    speed_px = 3.0
     clip = degrade(filmed(speed_px * np.arange(46)), FILM)
     out, _ = steadied(as_frames(clip.frames))
     path = places(out, fresh=True)
@@ -127,6 +127,27 @@ def test_a_camera_that_starts_and_stops_is_followed():
         assert np.polyfit(time[inner], got[inner], 1)[0] == pytest.approx(3.0, rel=0.02)
         assert np.diff(got[:40]).std() < 0.02
         assert np.diff(got, 2).std() < 0.2 * np.diff(path, 2).std()
+
+
+@pytest.mark.parametrize(
+    ("weave_px", "speed_px", "frames"),
+    [(1.0, 16, 8), (1.0, 6, 12), (1.0, 6, 30), (2.0, 10, 20), (2.0, 6, 30), (2.0, 3, 40)],
+)
+def test_a_short_pan_keeps_its_speed_to_its_ends(weave_px, speed_px, frames):
+    time = np.arange(frames + 100)
+    camera = speed_px * np.clip(time - 50.37, 0, frames)
+    speed, ends, left = [], [], []
+    for seed in range(20, 30):
+        got = meant(camera + weave_path_px(len(time), weave_px, seed)[:, 0])
+        steps = np.diff(got[51 : 51 + frames]) / speed_px
+        quarter = max(2, frames // 4)
+        fit = np.polyfit(time[: frames - 1], got[51 : 50 + frames], 1)[0]
+        speed.append(abs(fit / speed_px - 1))
+        ends.append(min(steps[: quarter - 1].mean(), steps[1 - quarter :].mean()) - 1)
+        left += [got[:46].std(), got[-46:].std()]
+    assert np.mean(speed) <= 0.02, speed
+    assert np.mean(ends) >= -0.04, ends
+    assert np.sqrt(np.mean(np.square(left))) <= 0.15, left
 
 
 def meant(path, **rules):

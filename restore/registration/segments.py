@@ -14,7 +14,7 @@ Doubles = NDArray[np.float64]
 
 _COST: Final = 60.0  # squared jitters that a bend, or a slope, has to explain
 _MOST: Final = 6  # bends that are tried
-_APART: Final = 3  # frames between two bends at least
+_APART: Final = 7  # frames between two bends at least: a hand shakes faster than it pans
 _STEPS: Final = (0.5, 0.25, 0.25, 0.125)  # frames by which bends that were found move at last
 _ROUNDS: Final = 3  # in which bends that were found make room for each other
 
@@ -85,7 +85,9 @@ def _refined(search: _Search, found: list[float]) -> list[float]:
 class _Search:
     """Least squares over bends that stand and bends that are tried."""
 
-    def __init__(self, path: Doubles, time: Doubles, places: NDArray[np.int64], passed: list[float]):
+    def __init__(
+        self, path: Doubles, time: Doubles, places: NDArray[np.int64], passed: list[float]
+    ) -> None:
         self._path = path
         self._time = time
         self._places = places

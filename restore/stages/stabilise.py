@@ -31,6 +31,7 @@ Doubles = NDArray[np.float64]
 
 _NEIGHBOURS: Final = 8  # frames on each side that may fill a border
 _BARE: Final = 3  # frames without a hole at a shot's beginning that show that there is none
+_SHAKE: Final = 0.0015  # of the height: jitter that is assumed at least, or a hand's shake is kept
 _STILL_PX: Final = 0.01  # a smaller move is not worth resampling
 
 
@@ -141,8 +142,11 @@ class Stabilise:
             yield self._next(state)
 
     def _begun(self, frame: Frame) -> _Shot:
+        height = frame.data.shape[-2]
         rules = PathRules(
-            lookahead=self._settings.lookahead, ceiling_px=max(0.2, 0.01 * frame.data.shape[-2])
+            lookahead=self._settings.lookahead,
+            floor_px=max(0.1, _SHAKE * height),
+            ceiling_px=max(0.2, 0.01 * height),
         )
         finder = None if self._settings.by == "picture" else PerforationFinder()
         return _Shot((IntendedPath(rules), IntendedPath(rules)), finder)
