@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,7 @@ from restore.jobs.executor import Executor, Worker
 from restore.jobs.journal import Journal
 from restore.jobs.lossless import check_chunk
 from restore.jobs.rows import FrameTime, JobRow, JobState
+from restore.jobs.share import Shares
 from restore.jobs.storage import Storage
 
 __all__ = ["MOST_LOSSES", "conduct"]
@@ -113,30 +114,31 @@ class _Conducted:
         self._kept = sum(self._frames.values())
 
     def _do_chunks(self, workers: Sequence[Worker]) -> None:
-        left: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for row in self._journal.chunks(self._job):
-            if not row.is_done:
-                left.put(row.number)
+        left = [row.number for row in self._journal.chunks(self._job) if not row.is_done]
+        if not left:
+            return
+        shares = Shares({number: _length(self._plan, number) for number in left}, len(workers))
         threads = [
-            threading.Thread(target=self._serve, args=(worker, left), name="conduct")
-            for worker in workers
+            threading.Thread(target=self._serve, args=(worker, number, shares), name="conduct")
+            for number, worker in enumerate(workers)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        self._journal.note(self._job, "shares", json.dumps(shares.told()))
         if self._failure is not None:
             raise self._failure
 
-    def _serve(self, worker: Worker, left: queue.SimpleQueue[int]) -> None:
+    def _serve(self, worker: Worker, who: int, shares: Shares) -> None:
         """One worker's thread: chunk after chunk, until none is left or something failed."""
         try:
-            while self._failure is None:
-                try:
-                    number = left.get_nowait()
-                except queue.Empty:
+            while True:
+                number = shares.take(who, self._is_over)
+                if number is None:
+                    self._cancel.check()
                     return
-                self._one(worker, number)
+                self._one(worker, who, number, shares)
         except RestoreError as error:
             with self._lock:
                 self._failure = self._failure or error
@@ -145,27 +147,30 @@ class _Conducted:
                 self._failure = RestoreError(f"the job's own code failed: {error!r}")
             raise
 
-    def _one(self, worker: Worker, number: int) -> None:
-        """A chunk, again where a worker is lost over it, but not for ever."""
-        while True:
-            worker.ask({"do": "chunk", "number": number})
-            try:
-                done = self._await(worker, "chunk", number)
-            except WorkerLost as lost:
-                losses = self._journal.chunk_lost(self._job, number, str(lost), counts=True)
-                if losses >= MOST_LOSSES:
-                    raise WorkerLost(
-                        f"{lost.came}, for the {losses}th time at chunk {number} "
-                        f"(source frames {_span(self._plan, number)})",
-                        fix="Leave these frames out, or change the settings.",
-                    ) from lost
-                continue
-            times = [FrameTime(p, Fraction(base), d, i) for p, base, d, i in done["times"]]
-            self._journal.chunk_done(
-                self._job, number, done["sha256"], done["size_bytes"], times, done["report"]
-            )
-            self._progress(number, len(times))
+    def _is_over(self) -> bool:
+        return self._failure is not None or self._cancel.is_cancelled
+
+    def _one(self, worker: Worker, who: int, number: int, shares: Shares) -> None:
+        """A chunk; where a worker is lost over it, it is handed on, but not for ever."""
+        worker.ask({"do": "chunk", "number": number})
+        try:
+            done = self._await(worker, "chunk", number)
+        except WorkerLost as lost:
+            losses = self._journal.chunk_lost(self._job, number, str(lost), counts=True)
+            if losses >= MOST_LOSSES:
+                raise WorkerLost(
+                    f"{lost.came}, for the {losses}th time at chunk {number} "
+                    f"(source frames {_span(self._plan, number)})",
+                    fix="Leave these frames out, or change the settings.",
+                ) from lost
+            shares.lost(who)
             return
+        times = [FrameTime(p, Fraction(base), d, i) for p, base, d, i in done["times"]]
+        self._journal.chunk_done(
+            self._job, number, done["sha256"], done["size_bytes"], times, done["report"]
+        )
+        shares.done(who, len(times))
+        self._progress(number, len(times))
 
     def _deliver(self, worker: Worker) -> None:
         """The deliverable, again where a worker is lost over it."""
@@ -215,3 +220,9 @@ class _Conducted:
 def _span(plan: DurablePlan, number: int) -> str:
     core = plan.chunks[number].core
     return f"[{core.start}, {'end' if core.stop is None else core.stop})"
+
+
+def _length(plan: DurablePlan, number: int) -> int:
+    """Source frames of a chunk; 1 where the clip does not say where it ends."""
+    core = plan.chunks[number].core
+    return 1 if core.stop is None else core.stop - core.start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -54,7 +55,26 @@ def _dies_once() -> None:
     Work.chunk = chunk
 
 
+def _unequal() -> None:
+    """The process that comes first is slow, half a second for a frame; the other is as it is."""
+    real = Work.chunk
+    mark = Path(os.environ["FAULT_MARK"])
+    slow = True
+    try:
+        mark.mkdir()
+    except FileExistsError:
+        slow = False
+
+    def chunk(self, number, *args, **kwargs):
+        done = real(self, number, *args, **kwargs)
+        time.sleep(0.5 * len(done.times) * slow)
+        return done
+
+    Work.chunk = chunk
+
+
 FAULTS = {
+    "unequal": _unequal,
     "poison": _poison,
     "memory once": lambda: _memory(1),
     "memory always": lambda: _memory(10**9),
