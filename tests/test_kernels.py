@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,3 +81,20 @@ def test_on_a_gpu(form: str) -> None:
         q, k, v, bias = (t.to(cuda) for t in (q, k, v, bias))
         found = attend(q, k, v, bias, channels**-0.5, there).cpu().double()
         assert (found - truth).abs().max() <= 2 * _FORMS[form]
+
+
+def test_the_benchmark_runs_dry(tmp_path: Path) -> None:
+    out = tmp_path / "rows.json"
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.kernels", "--device", "cpu", "--dry-run", "--out", out],
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env=environment,
+    )
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert {row["number_format"] for row in rows} == {"float32", "bfloat16"}
+    assert len(rows) == 14
+    assert all(row["twin_ms"] > 0 and row["bytes"] > 0 for row in rows)
+    assert all(row["kernel_ms"] is None for row in rows)
