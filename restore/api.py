@@ -31,10 +31,10 @@ AUTO = "auto"
 class RunOptions(TypedDict, total=False):
     """Everything that may be said of a job beside source, destination and recipe.
 
-    The first sixteen depart from the recipe, see :class:`restore.overrides.Overrides`; ``device``,
-    ``precision``, ``backend``, ``tile_px``, ``batch`` and ``memory_bytes`` are the engine's, see
-    :class:`restore.engine.settings.EngineSettings`; the rest belongs to the clip, see
-    :class:`restore.restoration.Job`. ``range`` may be text: frames ``START:STOP`` or timecodes.
+    Up to ``encoder`` they depart from the recipe, see :class:`restore.overrides.Overrides`;
+    ``device``, ``precision``, ``backend``, ``tile_px``, ``batch`` and ``memory_bytes`` are the
+    engine's, see :class:`restore.engine.settings.EngineSettings`; the rest belongs to the clip,
+    see :class:`restore.restoration.Job`. ``range`` may be text: frames ``START:STOP`` or timecodes.
     """
 
     scale: str | int | float | Fraction | None
@@ -53,6 +53,7 @@ class RunOptions(TypedDict, total=False):
     crop: str | None
     fps: str | int | Fraction | None
     slowmo: str | int | float | Fraction | None
+    encoder: str | None
     device: str
     precision: str
     backend: str

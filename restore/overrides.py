@@ -38,6 +38,7 @@ class Overrides:
         crf: constant rate factor.
         speed: encoder speed.
         bit_depth: bits of a delivered sample.
+        encoder: ``software``, or ``hardware`` where the machine has one for the codec.
         seed: changes every random choice.
         crop: ``LEFT:TOP:RIGHT:BOTTOM`` in pixels, or ``auto``.
         no_networks: drop every stage that needs weights, and with them the wish for another size.
@@ -59,6 +60,7 @@ class Overrides:
     slowmo: str | int | float | Fraction | None = None
     invent: float | None = None
     crop: str | None = None
+    encoder: str | None = None
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -215,7 +217,7 @@ def _delivery(recipe: Mapping[str, object], wanted: Overrides) -> dict[str, obje
     if wanted.codec is not None and wanted.codec != delivery.get("profile"):
         # A crf of one codec means nothing to another.
         delivery = {"profile": wanted.codec}
-    for name in ("crf", "speed", "bit_depth"):
+    for name in ("crf", "speed", "bit_depth", "encoder"):
         value = getattr(wanted, name)
         if value is not None:
             delivery[name] = value

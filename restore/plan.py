@@ -21,6 +21,7 @@ from restore.engine.varied import Variant, VariedStage, base_of
 from restore.errors import InvalidInput
 from restore.frames import ClipInfo, FieldOrder, Frame
 from restore.media.crop import asked_crop, cut_info
+from restore.media.hardware import delivery_here
 from restore.media.master import VideoSpec
 from restore.media.probe import probe
 from restore.media.profiles import Delivery, default_delivery
@@ -154,7 +155,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     reader = open_source(job) if job.source == "-" else None
     info = reader.info if reader else cut_info(probe(job.source, rate=job.rate), job.recipe.crop)
     check_rate(info, None if job.rate is None else format_rate(job.rate))
-    delivery = _delivery(job, info)
+    delivery, encoder_note = delivery_here(_delivery(job, info))
     check_destination(job.source, job.destination, delivery)
     frames = expected_frames(info, job.range)
     check_frames(job.destination, delivery, frames, job.range)
@@ -186,6 +187,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         pipeline=pipeline,
         notes=(
             *said,
+            *((encoder_note,) if encoder_note else ()),
             *info.color_guesses,
             *info.warnings,
             *_beyond_memory(stages, job.settings),
@@ -318,5 +320,5 @@ def _delivery(job: Job, info: ClipInfo) -> Delivery:
     except TypeError as error:
         raise InvalidInput(
             f"delivery settings {', '.join(sorted(wanted))}",
-            "profile, crf, speed, bit_depth, threads or pixel_format",
+            "profile, crf, speed, bit_depth, threads, pixel_format or encoder",
         ) from error

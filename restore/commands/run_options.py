@@ -175,6 +175,13 @@ Speed = Annotated[
     str | None,
     typer.Option(help="Encoder speed, such as medium or slow.", rich_help_panel=_OUTPUT),
 ]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        help="software, or hardware: a GPU's own encoder for h264 and h265 where there is one.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 BitDepth = Annotated[int | None, typer.Option(help="Bits of a sample.", rich_help_panel=_OUTPUT)]
 SideClips = Annotated[
     str | None,

@@ -270,7 +270,9 @@ def _body(
         "delivery": {
             name: getattr(planned.delivery, name)
             for name in ("profile", "crf", "speed", "bit_depth", "threads", "pixel_format")
-        },
+        }
+        # Plans from before there was a choice keep their names.
+        | ({"encoder": "hardware"} if planned.delivery.encoder == "hardware" else {}),
         "deliverable": Path(job.destination).suffix.lower(),
         "pixel_format": layout.name,
         "color": [

@@ -58,7 +58,7 @@ def encoder_options(delivery: Delivery, layout: PixelFormat, tags: ColorSpec) ->
         options["chroma_sample_location"] = _SITES[tags.chroma_site]
     crf = facts.crf[2] if facts.crf and delivery.crf is None else delivery.crf
     if crf is not None:
-        options["crf"] = str(crf)
+        options["cq" if delivery.encoder == "hardware" else "crf"] = str(crf)
     speed = delivery.speed or facts.default_speed
     if speed is not None:
         options["preset"] = speed

@@ -49,6 +49,7 @@ _ENCODER_LAYOUTS: dict[str, dict[str, str]] = {
         "gbrap16le": "rgba64be",
     },
     "ffv1": {"gbrp": "bgr0", "gbrap": "bgra"},
+    "hevc_nvenc": {"yuv420p10le": "p010le"},
 }
 
 
@@ -72,6 +73,9 @@ def to_video_frame(frame: RawFrame, layout: str) -> VideoFrame:
         order, dtype = _PACKED[layout]
         _fill_packed(target, frame, order, np.dtype(dtype))
         return target
+    if layout == "p010le":
+        _fill_p010(target, frame)
+        return target
     big_endian = layout.endswith("be")
     for plane, samples in zip(target.planes, frame.planes, strict=True):
         dtype_out = samples.dtype.newbyteorder(">" if big_endian else "<")
@@ -94,3 +98,12 @@ def _fill_packed(
             block[:, :, position] = frame.planes[source]
     flat = block.view(np.uint8).reshape(frame.height_px, -1)
     rows[: frame.height_px, : flat.shape[1]] = flat
+
+
+def _fill_p010(target: VideoFrame, frame: RawFrame) -> None:
+    """Luma, then both chromas in turn; ten bits in the upper part of sixteen."""
+    luma, *chroma = frame.planes
+    for plane, samples in zip(target.planes, (luma, np.stack(chroma, -1)), strict=True):
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        packed = np.ascontiguousarray(samples.reshape(len(samples), -1).astype("<u2") << 6)
+        rows[: len(packed), : packed.shape[1] * 2] = packed.view(np.uint8)

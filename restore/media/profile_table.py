@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["PROFILES", "DeliveryProfile"]
+__all__ = ["HARDWARE", "PROFILES", "DeliveryProfile"]
 
 Speeds = tuple[str, ...]
 _X26X_SPEEDS: Speeds = (
@@ -265,4 +265,43 @@ _TABLE = (
     ),
 )
 
+# The same codecs by a GPU's own encoder, which not every GPU has.
+_NVENC_SPEEDS: Speeds = tuple(f"p{preset}" for preset in range(1, 8))
+_NVENC_OPTIONS = {"rc": "vbr", "b": "0", "tune": "hq"}
+_HARDWARE_TABLE = (
+    DeliveryProfile(
+        name="h264",
+        summary="H.264 by NVENC, 8 bit",
+        kind="video",
+        encoder="h264_nvenc",
+        suffixes=(".mp4", ".mkv", ".mov"),
+        formats=_yuv((8,), ("420", "444")),
+        default_depth_bits=8,
+        threads=1,
+        crf=(1, 51, 19),
+        speeds=_NVENC_SPEEDS,
+        default_speed="p5",
+        options=_NVENC_OPTIONS,
+        min_size_px=(160, 64),
+    ),
+    DeliveryProfile(
+        name="h265",
+        summary="H.265 by NVENC, 10 bit",
+        kind="video",
+        encoder="hevc_nvenc",
+        suffixes=(".mp4", ".mkv", ".mov"),
+        formats={8: ("yuv420p", "yuv444p"), 10: ("yuv420p10le",)},
+        default_depth_bits=10,
+        threads=1,
+        crf=(1, 51, 21),
+        speeds=_NVENC_SPEEDS,
+        default_speed="p5",
+        options=_NVENC_OPTIONS,
+        min_size_px=(160, 64),
+    ),
+)
+
 PROFILES: Mapping[str, DeliveryProfile] = MappingProxyType({entry.name: entry for entry in _TABLE})
+HARDWARE: Mapping[str, DeliveryProfile] = MappingProxyType(
+    {entry.name: entry for entry in _HARDWARE_TABLE}
+)

@@ -10,7 +10,7 @@ from av import VideoFormat
 
 from restore.errors import InvalidInput
 from restore.frames import PIXEL_FORMATS, ClipInfo, PixelFormat
-from restore.media.profile_table import PROFILES, DeliveryProfile
+from restore.media.profile_table import HARDWARE, PROFILES, DeliveryProfile
 
 __all__ = [
     "PROFILES",
@@ -45,6 +45,8 @@ class Delivery:
         bit_depth: bits of a sample; 32 means float.
         threads: encoder threads; another number than the profile's may give other bytes.
         pixel_format: planar sample layout; taken by the profile's rules where None.
+        encoder: ``software``, whose bytes are the same everywhere, or ``hardware``: a GPU's own,
+            see :mod:`restore.media.hardware`.
 
     Raises:
         InvalidInput: a value that the profile does not have.
@@ -56,9 +58,20 @@ class Delivery:
     bit_depth: int | None = None
     threads: int | None = None
     pixel_format: str | None = None
+    encoder: str = "software"
 
     def __post_init__(self) -> None:
         facts = profile_named(self.profile)
+        if self.encoder not in ("software", "hardware"):
+            raise InvalidInput(f"encoder {self.encoder!r}", "software or hardware")
+        if self.encoder == "hardware":
+            if self.profile not in HARDWARE:
+                raise InvalidInput(
+                    f"a hardware encoder for {self.profile}",
+                    f"one of {', '.join(HARDWARE)}",
+                    "Name one of them as the codec, or leave the hardware encoder out.",
+                )
+            facts = HARDWARE[self.profile]
         if self.crf is not None:
             self._check_crf(facts, self.crf)
         if self.speed is not None and self.speed not in facts.speeds:
@@ -95,7 +108,7 @@ class Delivery:
     @property
     def facts(self) -> DeliveryProfile:
         """The profile."""
-        return PROFILES[self.profile]
+        return (HARDWARE if self.encoder == "hardware" else PROFILES)[self.profile]
 
 
 def _source_format(source: ClipInfo) -> tuple[int, PixelFormat | None]:
