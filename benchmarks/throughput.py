@@ -291,21 +291,24 @@ def main() -> None:
     frames = options.frames or (48 if on_gpu else 2 if options.quick else 4)
     limit_s = options.seconds or (3.0 if on_gpu else 1.0 if options.quick else 10.0)
     began, rows = time.perf_counter(), []
+    head = {
+        "machine": machine(where),
+        "frames": frames,
+        "passive waiting": os.environ.get("OMP_WAIT_POLICY"),
+    }
     with tempfile.TemporaryDirectory() as name:
         for model in names:
             rows += measure(ANCHORS[model], Path(name), str(where), (height, width), frames=frames,
                             limit_s=limit_s, peers=peers)  # fmt: skip
             show([row for row in rows if row.model == model])
-    table = {
-        "machine": machine(where),
-        "frames": frames,
-        "passive waiting": os.environ.get("OMP_WAIT_POLICY"),
-        "elapsed_s": round(time.perf_counter() - began, 1),
-        "rows": [asdict(row) for row in rows],
-    }
-    print(json.dumps({key: value for key, value in table.items() if key != "rows"}, indent=1))
-    if options.out:
-        options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+            if options.out:  # after each: the next one may take longer than there is time
+                table = {
+                    **head,
+                    "elapsed_s": round(time.perf_counter() - began, 1),
+                    "rows": [asdict(row) for row in rows],
+                }
+                options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(head, indent=1))
 
 
 if __name__ == "__main__":

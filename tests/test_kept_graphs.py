@@ -92,11 +92,15 @@ def test_a_damaged_graph_is_made_again(name, model, folder, conversions):
     assert len(conversions) == 2
 
 
-def test_a_graph_that_differs_is_not_kept(model, folder, monkeypatch):
+def test_of_a_graph_that_differs_only_the_reason_is_kept(model, folder, conversions, monkeypatch):
     run = room._runner
     monkeypatch.setattr(room, "_runner", lambda graph, dtype: lambda x: run(graph, dtype)(x) + 0.01)
-    assert "torch computes" in _noted(started(model))
-    assert not folder.exists()
+    first = _noted(started(model))
+    assert "torch computes" in first
+    (place,) = folder.iterdir()
+    assert [file.name for file in place.iterdir()] == ["refused.txt"]
+    assert _noted(started(model)) == first
+    assert len(conversions) == 1
 
 
 def _noted(stage):

@@ -16,6 +16,7 @@ from restore.errors import DeviceError, InvalidInput, ModelNotFound, UnsafeWeigh
 from restore.models.dtype import select_dtype
 from restore.models.fold import fold_span
 from restore.models.load import LoadedModel, denoise_blend, load_model
+from restore.models.place import placed
 from restore.models.store import ModelStore
 from tests.models_material import ASSETS, needs_assets
 from tests.networks import NETWORKS, save_network, seeded_network
@@ -182,6 +183,18 @@ def test_folded_span_is_bit_identical_and_needs_few_operations(channels: int) ->
             folded(x)
     assert after.count * 10 < before.count
     assert fold_span(compact()) == 0
+
+
+def test_span_is_folded_in_float32_before_it_is_cast(tmp_path: Path, store: ModelStore) -> None:
+    exact = _load("span", tmp_path, store)
+    cast = placed(exact, "cpu", torch.bfloat16)
+    assert cast.dtype == "bfloat16"
+    wide, narrow = (dict(m.descriptor.model.named_parameters()) for m in (exact, cast))
+    assert not [name for name in wide if ".sk." in name or "eval_conv" in name]
+    assert wide.keys() == narrow.keys()
+    for name, weight in wide.items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(narrow[name], weight.to(torch.bfloat16))
 
 
 def test_hat_never_runs_in_float16(tmp_path: Path, store: ModelStore) -> None:

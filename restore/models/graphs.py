@@ -1,8 +1,9 @@
 """Networks converted for OpenVINO, kept on disk, so that a job does not pay for it at each start.
 
-Only graphs are kept that gave torch's picture when they were made. Each lies in a folder of its
-own, named by everything that it follows from, and holds its files' hashes: what is damaged is made
-again. Where the folder cannot be written nothing is kept, and nothing fails.
+Only graphs are kept that gave torch's picture when they were made; of others, why they are not
+used. Each lies in a folder of its own, named by everything that it follows from, and holds its
+files' hashes: what is damaged is made again. Where the folder cannot be written nothing is kept,
+and nothing fails.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["KeptGraphs", "default_folder"]
 
 _FORM = 1  # to be raised where the way of converting changes
 _LIMIT_BYTES = 1 << 30
+_REFUSED = "refused.txt"
 _FILES = ("graph.xml", "graph.bin")
 
 
@@ -87,6 +89,21 @@ class KeptGraphs:
             finally:
                 shutil.rmtree(made, ignore_errors=True)
             self._tidy(place)
+
+    def refused(self, core: Any, shape: Sequence[int], dtype: str) -> str:  # noqa: ANN401
+        """Why a graph made before is not used; empty where nothing is known against it."""
+        try:
+            place = self._place(core, shape, dtype)
+            return (place / _REFUSED).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def refuse(self, core: Any, why: str, shape: Sequence[int], dtype: str) -> None:  # noqa: ANN401
+        """Note why a graph is not used."""
+        with contextlib.suppress(OSError):
+            place = self._place(core, shape, dtype)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / _REFUSED).write_text(why, encoding="utf-8")
 
     def _place(self, core: Any, shape: Sequence[int], dtype: str) -> Path:  # noqa: ANN401
         follows_from = [

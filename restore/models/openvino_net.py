@@ -84,6 +84,9 @@ class OpenVinoNet:
             with suppress(UnsupportedModel):
                 if model is not None:
                     return _runner(model, self._dtype)
+            if why := self._kept.refused(_core(), shape, self._dtype):
+                self.note = why
+                return self._exact
         # The same sample whatever the clip: which one computes must not depend on the content.
         sample = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         try:
@@ -95,6 +98,8 @@ class OpenVinoNet:
             return self._exact
         if off > _TOLERANCE[self._dtype]:
             self.note = f"OpenVINO differs from torch by {off:.2g} in {self._dtype}; torch computes"
+            if self._kept is not None:
+                self._kept.refuse(_core(), self.note, shape, self._dtype)
             return self._exact
         if self._kept is not None:
             self._kept.keep(_core(), model, shape, self._dtype)
