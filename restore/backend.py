@@ -1,4 +1,4 @@
-"""What computes the networks: torch, or OpenVINO on a CPU where it is installed."""
+"""What computes the networks: torch, OpenVINO on a CPU or TensorRT on a GPU, where installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from restore.errors import InvalidInput, MissingExtra
 
 __all__ = ["BACKENDS", "backend_version", "choose_backend"]
 
-BACKENDS = ("auto", "torch", "openvino")
+BACKENDS = ("auto", "torch", "openvino", "tensorrt")
 
 
 def choose_backend(wanted: str, device_type: str) -> str:
@@ -20,14 +20,17 @@ def choose_backend(wanted: str, device_type: str) -> str:
         device_type: ``cpu``, ``cuda`` ...
 
     Returns:
-        ``torch`` or ``openvino``; ``auto`` where each network shall go by what pays for it.
+        ``torch``, ``openvino`` or ``tensorrt``; ``auto`` where each network shall go by what pays
+        for it.
 
     Raises:
-        InvalidInput: another name, or OpenVINO for a GPU.
-        MissingExtra: OpenVINO was named where it is not installed.
+        InvalidInput: another name, OpenVINO for a GPU, or TensorRT for anything else.
+        MissingExtra: one was named that is not installed.
     """
     if wanted not in BACKENDS:
         raise InvalidInput(f"backend {wanted!r}", f"one of {', '.join(BACKENDS)}")
+    if wanted == "tensorrt":
+        return _tensorrt(device_type)
     can = device_type == "cpu" and importlib.util.find_spec("openvino") is not None
     if wanted == "auto":
         return "auto" if can else "torch"
@@ -44,6 +47,22 @@ def choose_backend(wanted: str, device_type: str) -> str:
             "pip install 'restore-film[openvino]', or leave --backend out.",
         )
     return wanted
+
+
+def _tensorrt(device_type: str) -> str:
+    if device_type != "cuda":
+        raise InvalidInput(
+            f"backend 'tensorrt' on device {device_type!r}",
+            "an NVIDIA GPU, which is what it compiles for",
+            "Use --device cuda, or leave --backend out.",
+        )
+    if importlib.util.find_spec("torch_tensorrt") is None:
+        raise MissingExtra(
+            "backend 'tensorrt', which is not installed",
+            "the extra tensorrt",
+            "pip install 'restore-film[tensorrt]', or leave --backend out.",
+        )
+    return "tensorrt"
 
 
 def backend_version(name: str) -> str:

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import spandrel
 import torch
 
 import restore
@@ -19,6 +20,7 @@ from restore.errors import InvalidInput, MissingExtra
 from restore.jobs.durable import make_durable
 from restore.models.openvino_net import OpenVinoNet
 from restore.models.store import ModelStore
+from restore.models.tensorrt_net import TensorRtNet
 from restore.precision import choose_dtype
 from restore.recipe import load_preset
 from restore.stages import StageContext, build_stage
@@ -117,7 +119,7 @@ def test_tiles_are_the_same_with_either_backend(tmp_path):
 def test_what_may_be_asked_for(monkeypatch):
     assert choose_backend("torch", "cuda") == "torch"
     assert choose_backend("auto", "cuda") == "torch"
-    with pytest.raises(InvalidInput, match="one of auto, torch, openvino"):
+    with pytest.raises(InvalidInput, match="one of auto, torch, openvino, tensorrt"):
         EngineSettings(backend="tensorflow")
     with pytest.raises(InvalidInput, match="--device cpu"):
         choose_backend("openvino", "cuda")
@@ -127,6 +129,51 @@ def test_what_may_be_asked_for(monkeypatch):
     assert choose_backend("auto", "cpu") == "torch"
     with pytest.raises(MissingExtra, match=r"pip install 'restore-film\[openvino\]'"):
         choose_backend("openvino", "cpu")
+
+
+def test_tensorrt_is_for_a_gpu_and_where_it_is_installed(monkeypatch):
+    with pytest.raises(InvalidInput, match="'tensorrt' on device 'cpu'; expected an NVIDIA GPU"):
+        choose_backend("tensorrt", "cpu")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'restore-film\[tensorrt\]'"):
+        choose_backend("tensorrt", "cuda")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert choose_backend("tensorrt", "cuda") == "tensorrt"
+    assert choose_backend("auto", "cuda") == "torch"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch_tensorrt") is not None, reason="torch-tensorrt is installed"
+)
+def test_torch_computes_what_tensorrt_cannot():
+    descriptor = spandrel.ModelLoader().load_from_state_dict(seeded_network("compact").state_dict())
+    compiled = TensorRtNet(descriptor, descriptor, "float32")
+    x = torch.rand(1, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(compiled(x), descriptor(x))
+    assert compiled.used == ("torch",)
+    assert compiled.note.startswith("TensorRT cannot take the network (No module named")
+
+
+def test_tensorrt_is_left_out_where_it_cannot_help(tmp_path):
+    path = save_network(seeded_network("hat"), tmp_path / "hat.safetensors")
+    stage = stage_of(str(path), "tensorrt", tmp_path)
+    assert "backend" not in stage.facts()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch_tensorrt") is None, reason="the extra tensorrt is missing"
+)
+def test_tensorrt_gives_torchs_picture(tmp_path):
+    cuda = torch.device("cuda")
+    found = []
+    for backend in ("torch", "tensorrt"):
+        stage = stage_of(MODELS[0], backend, tmp_path)
+        stage.place(cuda, torch.float32)
+        found.append(stage.run(SAMPLE.to(cuda), [0, 0]))
+    assert "backend note" not in stage.facts()
+    assert (found[0] - found[1]).abs().max() <= 4e-5
 
 
 def test_auto_leaves_networks_that_gain_little_to_torch(tmp_path):

@@ -216,8 +216,8 @@ Precision = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        help="torch, openvino (the extra of that name, on the CPU), or auto: OpenVINO where it is "
-        "installed and quicker.",
+        help="torch, openvino or tensorrt (the extras of those names, on the CPU and on a GPU), or "
+        "auto: OpenVINO where it is installed and quicker.",
         rich_help_panel=_ENGINE,
     ),
 ]

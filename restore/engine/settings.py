@@ -24,7 +24,7 @@ class EngineSettings:
         memory_bytes: what one network call may take; None for the device's default.
         queue_bytes: what may wait between decode, stages and encode, each.
         job: the job's name in seeds.
-        backend: ``auto``, ``torch`` or ``openvino``, see :func:`restore.backend.choose_backend`.
+        backend: one of ``BACKENDS``, see :func:`restore.backend.choose_backend`.
         cuts: source indices of frames that begin a shot.
     """
 

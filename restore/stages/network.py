@@ -16,6 +16,7 @@ from restore.models.graphs import KeptGraphs, default_folder
 from restore.models.load import LoadedModel, load_model
 from restore.models.openvino_net import PAYS_FOR, OpenVinoNet
 from restore.models.place import placed
+from restore.models.tensorrt_net import CANNOT_HELP, TensorRtNet
 from restore.stages import StageContext
 
 __all__ = ["Network", "load_for"]
@@ -39,6 +40,14 @@ def load_for(
     return load_model(choice.name, store=context.store, blend=blend), choice.reason
 
 
+def _package(backend: str, architecture: str) -> str:
+    """The package that shall compute an architecture; empty for torch."""
+    if backend == "tensorrt":
+        return "" if architecture in CANNOT_HELP else "torch-tensorrt"
+    pays = backend == "auto" and architecture in PAYS_FOR
+    return "openvino" if backend == "openvino" or pays else ""
+
+
 _FOUND_LATER = "whether it can take the network is found at run time; torch computes where not"
 
 
@@ -58,10 +67,8 @@ class Network:
     ) -> None:
         self._note = note
         self._exact = model
-        self._quicker = backend == "openvino" or (
-            backend == "auto" and model.architecture in PAYS_FOR
-        )
-        self._compiled: OpenVinoNet | None = None
+        self._quicker = _package(backend, model.architecture)
+        self._compiled: OpenVinoNet | TensorRtNet | None = None
         self._placed = model
         self.spec = StageSpec(
             name=stage,
@@ -104,7 +111,7 @@ class Network:
         """What computed; before the first frame, what will if it can."""
         used = self._compiled.used if self._compiled else ()
         if not used:
-            return {"backend": backend_version("openvino"), "backend note": _FOUND_LATER}
+            return {"backend": backend_version(self._quicker), "backend note": _FOUND_LATER}
         said = {"backend": " and ".join(backend_version(name) for name in used)}
         if self._compiled and self._compiled.note:
             said["backend note"] = self._compiled.note
@@ -114,9 +121,12 @@ class Network:
         """Bring the network to a device; the exact weights stay behind for the next move."""
         self._placed = placed(self._exact, device, dtype)
         self._compiled = None
-        if self._quicker and device.type == "cpu":
+        if self._quicker == "openvino" and device.type == "cpu":
             kept = KeptGraphs(default_folder(), self._exact.identity)
             self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype, kept)
+        elif self._quicker == "torch-tensorrt" and device.type == "cuda":
+            by_torch = self._placed.descriptor
+            self._compiled = TensorRtNet(self._exact.descriptor, by_torch, self._placed.dtype)
 
     def plain(self) -> Network:
         """The same network by torch alone, whose memory can be counted."""
