@@ -112,6 +112,7 @@ class Analysis:
             "repeats": round(found.repeats, 4),
             "film_fps": None if found.film_fps is None else str(found.film_fps),
             "gauge": asdict(self.gauge),
+            "borders_px": list(found.borders_px),
             "black": [[span.start, span.stop] for span in found.black],
             "shots": [_shot_dict(shot) for shot in found.shots],
             "recipe": _recipe_dict(proposal),
@@ -143,6 +144,7 @@ def _rounded(value: object) -> object:
 def _recipe_dict(proposal: Proposal) -> dict[str, object]:
     recipe = proposal.recipe
     return {
+        "crop": recipe.crop or None,
         "scale": None if recipe.scale is None else str(recipe.scale),
         "steps": [
             {"stage": step.stage, "settings": dict(step.settings), "why": proposal.why[step.stage]}

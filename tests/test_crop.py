@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from restore.analysis.borders import BorderFinder
 from restore.api import make_job, probe, run
+from restore.assessment import analyse_clip
 from restore.color import ChromaSite, ColorSpec, Matrix, Primaries, Range, Transfer
 from restore.engine.pixels import to_frame, turned_upright
 from restore.errors import InvalidInput
@@ -186,6 +187,16 @@ def test_a_job_cuts_what_it_found_and_says_so(tmp_path):
     plain = run(source, tmp_path / "plain.mkv", EMPTY, crop=crop, codec="ffv1")
     assert plain.plan.video.width_px == made.width_px
     assert (tmp_path / "plain.mkv").stat().st_size > 0
+
+
+def test_an_analysis_proposes_the_crop_that_a_job_would_find(tmp_path):
+    source = write(tmp_path / "in.mkv", 12)
+    analysis = analyse_clip(str(source))
+    job = make_job(source, tmp_path / "out.mkv", EMPTY, {"crop": "auto"})
+    assert analysis.proposal.recipe.crop == plan_job(job).job.recipe.crop
+    assert analysis.to_dict()["recipe"]["crop"] == analysis.proposal.recipe.crop
+    plain = write(tmp_path / "plain.mkv", 12, sides=(0, 0, 0, 0))
+    assert not analyse_clip(str(plain)).proposal.recipe.crop
 
 
 def test_networks_and_plans_see_what_is_left(tmp_path):

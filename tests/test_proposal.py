@@ -25,7 +25,7 @@ from restore.proposal.choice import Reel
 from restore.proposal.propose import propose
 from restore.proposal.shot_rules import SHOT_RULES
 from restore.proposal.toml import recipe_toml
-from restore.recipe import load_recipe
+from restore.recipe import load_recipe, recipe_from_toml
 from restore.time import FrameRange
 from tests.cli_material import write_clip
 from tests.test_inspection import scene
@@ -60,6 +60,19 @@ def stages(proposal):
 
 def test_a_clean_scan_gets_nothing_but_size():
     assert stages(propose(reel(STEADY))) == ["shots", "upscale"]
+
+
+def test_black_borders_are_cut_unless_registration_needs_them():
+    borders = (75, 0, 74, 2)
+    proposal = propose(reel(STEADY, borders_px=borders))
+    assert proposal.recipe.crop == "75:0:74:2"
+    written = recipe_toml(proposal, "a reel")
+    assert "# a black border: 75 px on the left" in written
+    assert recipe_from_toml(written, "mine").crop == "75:0:74:2"
+    holes = propose(reel(replace(STEADY, perforation="super8"), borders_px=borders))
+    assert not holes.recipe.crop
+    assert "registration needs it" in holes.why_not["crop"]
+    assert "no black border" in propose(reel(STEADY)).why_not["crop"]
 
 
 def test_mixed_frames_are_left_and_said():

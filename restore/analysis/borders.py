@@ -17,6 +17,7 @@ _RISE: Final = 0.15  # share of the way from border to picture at which the pict
 _DEEPEST: Final = 0.2  # of the size: nothing wider is taken for a border
 _STRAIGHT: Final = 0.03  # of the size: how far an edge may wander
 _AGREE: Final = 0.8  # share of the lines across an edge that have to show it
+_SMALLEST_PX: Final = 16  # side of a picture that can say anything
 _SOFT_PX: Final = 2  # of an edge that is cut too
 _CORNER: Final = 0.12  # of the size: rounded corners of a gate say nothing about its edges
 
@@ -42,7 +43,7 @@ class BorderFinder:
 
     def margins(self) -> tuple[int, int, int, int]:
         """Border on the left, top, right and bottom, px; 0 where there is none to be sure of."""
-        if self._most is None:
+        if self._most is None or min(self._most.shape) < _SMALLEST_PX:
             return 0, 0, 0, 0
         most = self._most
         left, right = _side(most), _side(most[:, ::-1])

@@ -26,12 +26,10 @@ def analysis_tables(analysis: Analysis) -> list[Table | Text]:
     parts: list[Table | Text] = [_reel(analysis), blank, _shots(analysis), blank]
     proposal = analysis.proposal
     parts.append(Text("what follows", style="bold"))
-    parts.append(
-        _reasons(
-            (step.stage, _settings(step.settings), proposal.why[step.stage])
-            for step in proposal.recipe.steps
-        )
-    )
+    recipe = proposal.recipe
+    cut = [("crop", recipe.crop, proposal.why["crop"])] if recipe.crop else []
+    steps = [(one.stage, _settings(one.settings), proposal.why[one.stage]) for one in recipe.steps]
+    parts.append(_reasons(cut + steps))
     if proposal.why_not:
         parts += [blank, Text("left out", style="bold")]
         parts.append(_reasons((name, "", why) for name, why in proposal.why_not.items()))

@@ -73,6 +73,8 @@ class HumanTeller:
             return
         proposal = analysis.proposal
         self._errors.print(Text(f"analysed: {analysis.read}"))
+        if proposal.recipe.crop:
+            self._errors.print(Text(f"  crop: {proposal.why['crop']}"))
         for step in proposal.recipe.steps:
             self._errors.print(Text(f"  {step.stage}: {proposal.why[step.stage]}"))
         if proposal.recipe.shots:

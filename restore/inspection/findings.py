@@ -114,6 +114,7 @@ class ReelFindings:
         film_fps: film frames in a second, as far as fields and repeats tell; None where every
             frame is new and nothing tells.
         black: frames of black leader, title gaps and the like.
+        borders_px: black border on the left, top, right and bottom of all frames that were read.
         warnings: what could not be read.
     """
 
@@ -127,4 +128,5 @@ class ReelFindings:
     repeats: float
     film_fps: Fraction | None
     black: tuple[FrameRange, ...]
+    borders_px: tuple[int, int, int, int] = (0, 0, 0, 0)
     warnings: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Final
 
+from restore.analysis.borders import BorderFinder
 from restore.analysis.cuts import CutFinder
 from restore.analysis.film_rates import named_rate
 from restore.analysis.scans import most_common_scan
@@ -23,6 +24,8 @@ __all__ = ["inspect"]
 
 _ALL_LOOKS: Final = 48  # shots that are all looked at closely; of later ones ever fewer
 _HOLE_SHOTS: Final = 3  # shots in which a perforation is looked for
+_BORDER_FIRST: Final = 12  # frames that are all searched for borders
+_BORDER_STEP: Final = 8  # of later ones one in so many
 _FEWEST_BLACK: Final = 3  # frames that make a stretch of black
 _TELECINE: Final = (Scan.TELECINE_TFF, Scan.TELECINE_BFF)
 _SOFT: Final = (Fraction(7, 5), Fraction(8, 5))  # between the times of frames that flags repeat
@@ -40,6 +43,7 @@ class _Reel:
         self.times_s: deque[Fraction] = deque(maxlen=2)
         self.first_s: Fraction | None = None
         self.last_s = Fraction(0)
+        self.borders = BorderFinder()
         self.frames = 0
         self.spans = 0
         self.span_s = Fraction(0)
@@ -59,7 +63,10 @@ class _Reel:
         if self.shots:
             self.done.append(self.shots.pop().findings())
 
-    def count(self, glance: Glance, *, after_gap: bool) -> None:
+    def count(self, frame: Frame, glance: Glance, *, after_gap: bool) -> None:
+        looked_for = self.frames < _BORDER_FIRST or self.frames % _BORDER_STEP == 0
+        if looked_for and not glance.is_black:
+            self.borders.add(frame.data.mean(0).cpu().numpy())
         self.frames += 1
         if glance.is_black:
             self.black.append(glance.index)
@@ -99,7 +106,7 @@ def inspect(frames: Iterable[Frame]) -> ReelFindings:
         begun = False
         for frame in piece:
             glance = glancer.look(frame)
-            reel.count(glance, after_gap=not begun and reel.frames > 0)
+            reel.count(frame, glance, after_gap=not begun and reel.frames > 0)
             if not begun:
                 reel.begin(glance.index)
                 begun = True
@@ -173,6 +180,7 @@ def _summed(reel: _Reel) -> ReelFindings:
         repeats=repeats,
         film_fps=_film_fps(reel, scan, repeats),
         black=tuple(_runs(reel.black)),
+        borders_px=reel.borders.margins(),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from restore.inspection.findings import ShotFindings
 from restore.proposal.choice import Choice, Reel
-from restore.proposal.reel_rules import REEL_RULES
+from restore.proposal.reel_rules import REEL_RULES, borders
 from restore.proposal.shot_rules import SHOT_RULES
 from restore.recipe import Recipe, ShotSettings, Step
 from restore.stages import STAGES
@@ -45,7 +45,7 @@ class Proposal:
 
     Attributes:
         recipe: what to run.
-        why: a clause for each step of the recipe, by the stage's name.
+        why: a clause for each step of the recipe, by the stage's name, and for ``crop``.
         why_not: a clause for each stage that was considered and left out.
         shot_why: for each of the recipe's shots, a clause for every stage that it sets otherwise.
     """
@@ -63,6 +63,8 @@ def propose(reel: Reel) -> Proposal:
     need it. Shots that need other settings, or none, are told so in ``[[shots]]``.
     """
     steps, why, why_not = [], {}, {}
+    cut = borders(reel)
+    (why if cut.used else why_not)["crop"] = cut.why
     differing: list[dict[str, Choice]] = [{} for _ in reel.found.shots]
     for stage in _ORDER:
         if stage not in STAGES:
@@ -90,6 +92,7 @@ def propose(reel: Reel) -> Proposal:
         steps=tuple(steps),
         scale=_SCALE if "upscale" in why else None,
         shots=shots,
+        crop=str(cut.settings.get("crop", "")),
     )
     return Proposal(recipe, why, why_not, shot_why)
 

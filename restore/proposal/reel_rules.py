@@ -11,7 +11,7 @@ from restore.inspection.gauge import guess_gauge
 from restore.proposal.choice import Choice, Reel, per_cent
 from restore.time import format_rate
 
-__all__ = ["REEL_RULES"]
+__all__ = ["REEL_RULES", "borders"]
 
 _TELECINE: Final = (Scan.TELECINE_TFF, Scan.TELECINE_BFF)
 _INTERLACED: Final = {Scan.TFF: "tff", Scan.BFF: "bff"}
@@ -20,6 +20,18 @@ _FAST: Final = 23  # frames a second that silent film was not shot at
 _REPEATS: Final = 0.02
 _GRAIN: Final = 0.004  # R'G'B': one code value of 8 bit
 _LARGE: Final = (1000, 1800)  # rows from which twice is enough, and from which none is needed
+
+
+def borders(reel: Reel) -> Choice:
+    """Black borders cut off; by settings' ``crop``, pixels of the upright picture."""
+    margins = reel.found.borders_px
+    if not any(margins):
+        return Choice(False, "no black border was made out")
+    left, top, right, bottom = margins
+    told = f"{left} px on the left, {top} at the top, {right} on the right, {bottom} at the bottom"
+    if any(shot.perforation for shot in reel.shots):
+        return Choice(False, f"black lies about the picture ({told}), and registration needs it")
+    return Choice(True, f"a black border: {told}", {"crop": ":".join(map(str, margins))})
 
 
 def shots(reel: Reel) -> Choice:

@@ -29,6 +29,7 @@ def recipe_toml(proposal: Proposal, heading: str) -> str:
         lines.append(f"scale = {_value(str(recipe.scale))}")
     lines += [f"quality = {_value(recipe.quality)}", f"seed = {recipe.seed}"]
     if recipe.crop:
+        lines += _comment(proposal.why.get("crop", ""))
         lines.append(f"crop = {_value(recipe.crop)}")
     for step in recipe.steps:
         lines += ["", *_comment(proposal.why.get(step.stage, ""))]
