@@ -62,7 +62,9 @@ def propose(reel: Reel) -> Proposal:
     A stage is in the recipe where any shot needs it; its settings are those of most frames that
     need it. Shots that need other settings, or none, are told so in ``[[shots]]``.
     """
-    steps, why, why_not = [], {}, {}
+    steps: list[Step] = []
+    why: dict[str, str] = {}
+    why_not: dict[str, str] = {}
     cut = borders(reel)
     (why if cut.used else why_not)["crop"] = cut.why
     differing: list[dict[str, Choice]] = [{} for _ in reel.found.shots]
