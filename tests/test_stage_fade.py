@@ -260,3 +260,20 @@ def test_no_more_than_the_lookahead_is_held():
     stage = build_stage("fade", {"lookahead": 7}, StageContext())
     for frame in stage.stream(source()):
         assert len(taken) <= frame.index + 1 + stage.spec.delay
+
+
+@pytest.mark.parametrize("left", [(0.6, 1, 1), (1, 0.6, 1), (1, 1, 0.6)])
+def test_one_faded_dye_is_halved_on_charts_in_photographs(assets, left):
+    before, after = [], []
+    for path in sorted((assets / "media" / "photos").rglob("*.*"))[:12]:
+        read = cv2.imread(str(path))
+        if read is None or read.shape[0] * 320 < 110 * read.shape[1]:
+            continue
+        size = (320, round(read.shape[0] * 320 / read.shape[1]))
+        photo = cv2.resize(read[..., ::-1], size, interpolation=cv2.INTER_AREA)
+        faded = with_chart(photo.astype(np.float32) / 255).clip(1e-3, 1) ** np.float32(left)
+        (out,) = restored(faded)
+        before.append(colour_error(patches(faded)[None], CHART[None]))
+        after.append(colour_error(patches(array_of(out))[None], CHART[None]))
+    assert len(before) >= 8
+    assert np.median(after) <= 0.5 * np.median(before), (before, after)
