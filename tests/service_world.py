@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore_client import Client
+from restore_client.v1 import common_pb2 as common
+from restore_client.v1 import restoration_pb2 as live
 
 from restore.service.log import EventLog
 from restore.service.serve import Server
 from restore.service.settings import load_settings
 
-__all__ = ["Client", "ServerProcess", "World", "server_process", "serving"]
+__all__ = ["Client", "ServerProcess", "World", "rgb24_spec", "server_process", "serving"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -101,3 +103,16 @@ def server_process(folder: Path, **settings: object) -> Iterator[ServerProcess]:
     finally:
         if child.poll() is None:
             server.end(signal.SIGKILL)
+
+
+def rgb24_spec() -> live.LiveSpec:
+    """A live stream of 64x48 px frames that come back as they are."""
+    return live.LiveSpec(
+        recipe=common.Recipe(preset="transcode"),
+        width_px=64,
+        height_px=48,
+        pixel_format="rgb24",
+        color=common.Color(is_rgb=True),
+        frame_rate=common.Rational(numerator=25, denominator=1),
+        time_base=common.Rational(numerator=1, denominator=25),
+    )

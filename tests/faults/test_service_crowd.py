@@ -12,12 +12,10 @@ import grpc
 import psutil
 import pytest
 from restore_client import Client, LiveFrame, ServiceError
-from restore_client.v1 import common_pb2 as common
 from restore_client.v1 import job_pb2 as jobs
-from restore_client.v1 import restoration_pb2 as pb
 
 from tests.faults import barcode
-from tests.service_world import World, serving
+from tests.service_world import World, rgb24_spec, serving
 
 PLACES = 4
 
@@ -31,18 +29,6 @@ def world(tmp_path_factory) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory) -> Path:
     return barcode.write(tmp_path_factory.mktemp("film") / "film.mkv", 40)
-
-
-def spec() -> pb.LiveSpec:
-    return pb.LiveSpec(
-        recipe=common.Recipe(preset="transcode"),
-        width_px=64,
-        height_px=48,
-        pixel_format="rgb24",
-        color=common.Color(is_rgb=True),
-        frame_rate=common.Rational(numerator=25, denominator=1),
-        time_base=common.Rational(numerator=1, denominator=25),
-    )
 
 
 def frames(count: int) -> Iterator[LiveFrame]:
@@ -60,7 +46,7 @@ def one_client(world: World, *, leaves: bool, ends: list[int]) -> None:
     with world.client() as client:
         while True:
             try:
-                stream = client.restore(spec(), frames(400 if leaves else 6))
+                stream = client.restore(rgb24_spec(), frames(400 if leaves else 6))
                 taken = 0
                 for taken, _ in enumerate(stream.frames, 1):
                     if leaves and taken == 3:
@@ -114,7 +100,7 @@ def test_two_hundred_clients_of_whom_a_third_leave(world, film):
 def pace(client: Client, seconds: float, stop: threading.Event) -> float:
     """Frames a second of one accepted stream."""
     taken, began = 0, time.monotonic()
-    stream = client.restore(spec(), frames(10**6))
+    stream = client.restore(rgb24_spec(), frames(10**6))
     for _ in stream.frames:
         taken += 1
         if time.monotonic() - began > seconds or stop.is_set():
@@ -151,7 +137,7 @@ def overloaded(world: World, seconds: float, least: float) -> None:
         with world.client() as client:
             while not stop.is_set():
                 try:
-                    list(client.restore(spec(), frames(1)).frames)
+                    list(client.restore(rgb24_spec(), frames(1)).frames)
                 except ServiceError as error:
                     refused.append(error)
                     stop.wait(error.retry_s or 0.1)

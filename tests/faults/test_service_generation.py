@@ -6,10 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +19,9 @@ from restore_client import AsyncClient, Client, ServiceError
 from restore_client.v1 import job_pb2 as pb
 
 from restore.api import probe
-from tests.service_world import World, serving
+from tests.service_world import World, server_process, serving
 from tests.video_material import save_video_pipeline
 
-ROOT = Path(__file__).parents[2]
 ANN, BOB = "ann's token, long enough to be one", "bob's token, long enough to be one"
 EDIT = "http://cv.iptc.org/newscodes/digitalsourcetype/humanEdits"
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -53,18 +49,6 @@ def world(tmp_path_factory) -> Iterator[World]:
 def ann(world) -> Iterator[Client]:
     with world.client(token=ANN) as client:
         yield client
-
-
-def started(storage: Path) -> tuple[subprocess.Popen[str], str]:
-    """A server in a process of its own, which can be killed."""
-    command = [sys.executable, "server.py", "--address", "127.0.0.1:0", "--storage", str(storage)]
-    env = {**os.environ, "RESTORE_SERVICE_THREADS": "1", "RESTORE_SERVICE_CHUNK_FRAMES": "8"}
-    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env)
-    assert child.stderr is not None
-    for line in child.stderr:
-        if '"serving"' in line:
-            return child, f"127.0.0.1:{json.loads(line)['port']}"
-    raise AssertionError(f"the server ended with {child.wait()}")
 
 
 def camera(image: str, **more: object) -> dict[str, object]:
@@ -176,29 +160,19 @@ def waited(until: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 def test_a_killed_server_leaves_no_maker_and_the_next_one_makes_the_same_clip(still, tmp_path):
-    killed, calm = tmp_path / "killed", tmp_path / "calm"
-    child, address = started(killed)
-    with Client(address) as client:
+    with server_process(tmp_path) as server, Client(server.address) as client:
         shot = camera(client.upload(still), frames=60, width=240, height=160)
         shot["move"] = {"zoom": [1.5, 2.5], "roll_deg": [1, 9]}
         (job,) = client.create_clips([shot], preset="transcode", container=".mkv")
-        clips = killed / "jobs" / job.name.removeprefix("jobs/")
-        assert waited(lambda: any(killed.rglob("clip.mkv*")) or any(clips.rglob("*.mkv*")))
-        assert makers(killed)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stderr.close()
-    assert waited(lambda: not makers(killed), 10)
-    child, address = started(killed)
-    try:
-        with Client(address) as client:
-            done = client.wait(job.name)
-            assert done.state == pb.JOB_STATE_SUCCEEDED, done.failure.message
-    finally:
-        child.terminate()
-        assert child.wait(60) == 0
-        child.stderr.close()
-    with serving(calm) as world, world.client() as client:
+        assert waited(lambda: any(tmp_path.rglob("clip.mkv*")))
+        assert makers(tmp_path)
+        server.end(signal.SIGKILL)
+    assert waited(lambda: not makers(tmp_path), 10)
+    with server_process(tmp_path) as server, Client(server.address) as client:
+        done = client.wait(job.name)
+        assert done.state == pb.JOB_STATE_SUCCEEDED, done.failure.message
+        assert server.end(signal.SIGTERM) == 0
+    with serving(tmp_path / "calm", chunk_frames=4) as world, world.client() as client:
         shot["image"] = client.upload(still)
         (twin,) = client.create_clips([shot], preset="transcode", container=".mkv")
         assert client.wait(twin.name).deliverable.sha256 == done.deliverable.sha256

@@ -16,10 +16,9 @@ from PIL import Image
 from restore_client import Client, LiveFrame, ServiceError
 from restore_client.v1 import common_pb2 as common
 from restore_client.v1 import job_pb2 as pb
-from restore_client.v1 import restoration_pb2 as live
 
 from tests.faults import barcode
-from tests.service_world import ServerProcess, server_process, serving
+from tests.service_world import ServerProcess, rgb24_spec, server_process, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -114,18 +113,6 @@ def test_a_request_that_is_cut_off_books_all_or_nothing(film, tmp_path, delay_s,
         assert len(list(client.jobs())) == 6
 
 
-def _spec() -> live.LiveSpec:
-    return live.LiveSpec(
-        recipe=common.Recipe(preset="transcode"),
-        width_px=64,
-        height_px=48,
-        pixel_format="rgb24",
-        color=common.Color(is_rgb=True),
-        frame_rate=common.Rational(numerator=25, denominator=1),
-        time_base=common.Rational(numerator=1, denominator=25),
-    )
-
-
 class _Stream(threading.Thread):
     """A client that sends a frame every 50 ms, and keeps what comes back."""
 
@@ -143,7 +130,7 @@ class _Stream(threading.Thread):
 
         with Client(self._address) as client:
             try:
-                for frame in client.restore(_spec(), frames()).frames:
+                for frame in client.restore(rgb24_spec(), frames()).frames:
                     self.back.append(frame.pts)
             except ServiceError as error:
                 self.error = error

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restore.jobs.journal import Journal
-from restore.jobs.rows import JobState
+from restore.jobs.rows import JobRow, JobState
 from restore.jobs.share import Shares
 from tests.faults import barcode
 from tests.faults.driver import durable
@@ -33,6 +33,20 @@ def truth(source, tmp_path_factory) -> str:
     return str(row.result["sha256"])
 
 
+def by_two(source: Path, folder: Path, chunk_frames: int) -> tuple[JobRow, Journal]:
+    """The job done by two workers, of which ``FAULT`` says what is wrong with them."""
+    row, journal = durable(
+        source,
+        folder / "out.mp4",
+        folder / "work",
+        chunk_frames=chunk_frames,
+        devices=("cpu", "cpu"),
+        program=BROKEN,
+    )
+    assert row.state is JobState.SUCCEEDED, row.reason
+    return row, journal
+
+
 def told(journal: Journal, job: str) -> list[dict[str, object]]:
     (text,) = [detail for _, _, what, detail in journal.events(job) if what == "shares"]
     return json.loads(text)
@@ -41,15 +55,7 @@ def told(journal: Journal, job: str) -> list[dict[str, object]]:
 def test_the_faster_worker_takes_more(source, truth, tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", "unequal")
     monkeypatch.setenv("FAULT_MARK", str(tmp_path / "slow"))
-    row, journal = durable(
-        source,
-        tmp_path / "out.mp4",
-        tmp_path / "work",
-        chunk_frames=2,
-        devices=("cpu", "cpu"),
-        program=BROKEN,
-    )
-    assert row.state is JobState.SUCCEEDED, row.reason
+    row, journal = by_two(source, tmp_path, chunk_frames=2)
     slow, fast = sorted(told(journal, row.id), key=lambda one: one["fps"])
     journal.close()
     assert row.result["sha256"] == truth
@@ -64,15 +70,7 @@ def test_the_faster_worker_takes_more(source, truth, tmp_path, monkeypatch):
 def test_a_workers_death_hands_its_chunk_on(source, truth, tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", "dies once")
     monkeypatch.setenv("FAULT_MARK", str(tmp_path / "died"))
-    row, journal = durable(
-        source,
-        tmp_path / "out.mp4",
-        tmp_path / "work",
-        chunk_frames=6,
-        devices=("cpu", "cpu"),
-        program=BROKEN,
-    )
-    assert row.state is JobState.SUCCEEDED, row.reason
+    row, journal = by_two(source, tmp_path, chunk_frames=6)
     done = [number for one in told(journal, row.id) for number in one["chunks"]]
     lost = [detail for _, _, what, detail in journal.events(row.id) if what == "chunk lost"]
     journal.close()
