@@ -190,6 +190,25 @@ def test_a_master_of_another_preset_or_hand_is_not_taken_for_this_one(shots):
     assert digest(master) == first
 
 
+def test_after_a_failure_a_file_that_a_person_made_is_theirs(shots):
+    call = [sys.executable, "-m", "restore", "generate", str(shots), "-o", str(shots.parent / "o")]
+    call += ["--only", "in", "--preset", "transcode", "--json"]
+
+    def error() -> str:
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode
+        return str(json.loads(done.stdout)[0]["error"])
+
+    master = shots.parent / "o" / "masters" / "in.mp4"
+    master.mkdir(parents=True)
+    assert "in.mp4" in error()
+    assert [path.name for path in master.parent.iterdir()] == ["in.mp4"]
+    master.rmdir()
+    master.write_bytes(b"somebody's own")
+    assert "in.mp4" in error()
+    assert master.read_bytes() == b"somebody's own"
+
+
 def test_a_dry_run_says_all_and_writes_nothing(shots):
     call = [sys.executable, "-m", "restore", "generate", str(shots), "-o", str(shots.parent / "o")]
     done = subprocess.run(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -170,17 +171,16 @@ class Queue:
         notes: tuple[str, ...] = ()
         state: Literal["made", "there"] = "there"
         if not self.is_there(shot, settings):
-            # A kill between the clip and its record shall not leave a clip that nobody knows.
-            save_record(clip.with_suffix(".json"), {"pending": settings})
-            made = make_clip(
-                shot,
-                self._base,
-                clip,
-                self._painter,
-                overwrite=True,
-                cancel=cancel,
-                on_frame=on_frame,
-            )
+            with _announced(clip.with_suffix(".json"), settings):
+                made = make_clip(
+                    shot,
+                    self._base,
+                    clip,
+                    self._painter,
+                    overwrite=True,
+                    cancel=cancel,
+                    on_frame=on_frame,
+                )
             save_record(
                 clip.with_suffix(".json"),
                 {
@@ -250,13 +250,31 @@ class Queue:
             return there, True
         record_path = folder / f"{shot.name}.json"
         is_ours = bool(_record(record_path))
-        save_record(record_path, {"pending": settings})
-        master = finish.restore(shot, clip, folder / shot.name, is_ours, cancel)
+        with _announced(record_path, settings):
+            master = finish.restore(shot, clip, folder / shot.name, is_ours, cancel)
         save_record(
             record_path,
             {"name": master.name, "sha256": sha256_file(master), "settings": settings},
         )
         return master, False
+
+
+@contextmanager
+def _announced(record_path: Path, settings: str) -> Iterator[None]:
+    """Say what is being made, so that a kill before its record leaves no file that nobody knows.
+
+    Where making it failed nothing was written, and a file of that name is somebody else's.
+    """
+    before = _record(record_path)
+    save_record(record_path, {"pending": settings})
+    try:
+        yield
+    except BaseException:
+        if before:
+            save_record(record_path, before)
+        else:
+            record_path.unlink(missing_ok=True)
+        raise
 
 
 def _plain(value: str) -> Any:  # noqa: ANN401  JSON of any kind
