@@ -26,6 +26,7 @@ from restore.media.image_kinds import ImageHeader, read_header
 from restore.media.image_names import ImageFiles, find_images
 from restore.media.native_log import NativeLog
 from restore.media.open import check_file
+from restore.media.padded import padded_packet
 from restore.media.unpack import Unpacker
 from restore.time import Timecode
 
@@ -110,7 +111,7 @@ def _packets(sequence: _Sequence, rate: Fraction) -> Iterator[Packet[Any]]:
         if number in sequence.damage:
             raise Damage(sequence.damage[number])
         try:
-            packet = Packet(path.read_bytes())
+            packet = padded_packet(path.read_bytes())
         except OSError as problem:
             raise Damage(f"{path.name} cannot be read: {problem.strerror}") from None
         packet.pts = packet.dts = number

@@ -16,6 +16,7 @@ from restore.frames import PixelFormat, pixel_format
 from restore.media.container_in import Beat, Damage, Decoded, confine_decoder, decode_packets
 from restore.media.decode_child import ChildRing
 from restore.media.native_log import NativeLog
+from restore.media.padded import padded_packet
 from restore.media.unpack import Unpacker
 from restore.media.wire import Channel
 
@@ -40,7 +41,7 @@ class _Arriving:
             if message["t"] == "packet":
                 break
             self._ring.freed(int(message["slot"]))
-        packet: Packet[Any] = Packet(base64.b64decode(message["data"]))
+        packet = padded_packet(base64.b64decode(message["data"]))
         packet.pts, packet.dts = message["pts"], message["dts"]
         packet.duration = message["duration"]
         packet.time_base = self._time_base
