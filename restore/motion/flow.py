@@ -25,15 +25,10 @@ _SMALLEST_PX = 32  # DIS needs a few 8 px patches on its coarsest level
 
 
 class Effort(Enum):
-    """How much work goes into a flow field; the names are those of DIS' own presets.
-
-    ``BRISK`` is ours: as fine as ``MEDIUM``, with the patches and steps of ``FAST`` and two rounds
-    of refinement, for two thirds of its time.
-    """
+    """How much work goes into a flow field; the names are those of DIS' own presets."""
 
     ULTRAFAST = "ultrafast"
     FAST = "fast"
-    BRISK = "brisk"
     MEDIUM = "medium"
 
 
@@ -114,14 +109,9 @@ def _search(effort: Effort) -> cv2.DISOpticalFlow:
     presets = {
         Effort.ULTRAFAST: cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
         Effort.FAST: cv2.DISOPTICAL_FLOW_PRESET_FAST,
-        Effort.BRISK: cv2.DISOPTICAL_FLOW_PRESET_FAST,
         Effort.MEDIUM: cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
     }
-    search = cv2.DISOpticalFlow.create(presets[effort])
-    if effort is Effort.BRISK:
-        search.setFinestScale(1)
-        search.setVariationalRefinementIterations(2)
-    return search
+    return cv2.DISOpticalFlow.create(presets[effort])
 
 
 def inconsistency_px(forward: Tensor, backward: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ def _searched_again(small: list[NDArray[np.uint8]], fields: list[Plane], hole: M
 
     guesses = [_bring(other, field) for other, field in zip(small[1:], fields, strict=True)]
     painted = np.where(hole, cv2.addWeighted(guesses[0], 0.5, guesses[1], 0.5, 0), small[0])
-    return [flow8(painted.astype(np.uint8), other, Effort.BRISK) for other in small[1:]]
+    return [flow8(painted.astype(np.uint8), other, Effort.MEDIUM) for other in small[1:]]
 
 
 def _enlarged(field: Plane, shape: tuple[int, ...]) -> Plane:
