@@ -59,6 +59,23 @@ def test_black_sides_are_found_to_the_pixel(sides):
         assert there <= found <= there + 5 or there == 0
 
 
+def test_a_window_in_a_dark_room_is_no_picture_in_its_border():
+    """Nor is writing on a card: where only one shot was seen, neither is proposed to be cut."""
+    random = np.random.default_rng(0)
+    room, card = np.full((480, 640), 0.06), np.full((480, 640), 0.04)
+    room[100:400, 90:600] = 0.6
+    for line in range(9):
+        card[60 + 45 * line : 80 + 45 * line, 60 : 500 + 12 * (line % 4)] = 0.9
+    for picture in (room, card):
+        finder = BorderFinder()
+        for _ in range(5):
+            finder.add(
+                np.clip(picture + random.normal(0, 0.015, picture.shape), 0, 1).astype(np.float32)
+            )
+        assert any(finder.margins())
+        assert finder.margins(surely=True) == (0, 0, 0, 0)
+
+
 def test_a_night_sky_is_no_border():
     """Dark over the whole width, but its edge follows hills."""
     finder = BorderFinder()

@@ -24,6 +24,7 @@ __all__ = ["inspect"]
 
 _ALL_LOOKS: Final = 48  # shots that are all looked at closely; of later ones ever fewer
 _HOLE_SHOTS: Final = 3  # shots in which a perforation is looked for
+_SHOTS_TELL: Final = 3  # from which on what is dark in all of them is no scene
 _BORDER_FIRST: Final = 12  # frames that are all searched for borders
 _BORDER_STEP: Final = 8  # of later ones one in so many
 _FEWEST_BLACK: Final = 3  # frames that make a stretch of black
@@ -180,7 +181,7 @@ def _summed(reel: _Reel) -> ReelFindings:
         repeats=repeats,
         film_fps=_film_fps(reel, scan, repeats),
         black=tuple(_runs(reel.black)),
-        borders_px=reel.borders.margins(),
+        borders_px=reel.borders.margins(surely=len(shots) < _SHOTS_TELL),
     )
 
 
