@@ -126,3 +126,22 @@ def test_a_folder_that_cannot_be_written_stops_nothing(model, folder):
     folder.write_text("a file where the folder would be")
     first = started(model).run(SAMPLE, [0])
     assert torch.equal(started(model).run(SAMPLE, [0]), first)
+
+
+def test_a_graph_that_may_only_be_read_is_taken(model, folder, conversions, monkeypatch):
+    first = started(model).run(SAMPLE, [0])
+
+    def refused(*_: object) -> None:
+        raise PermissionError("another user's")
+
+    monkeypatch.setattr(os, "utime", refused)
+    before = len(conversions)
+    assert torch.equal(started(model).run(SAMPLE, [0]), first)
+    assert len(conversions) == before
+
+
+def test_a_user_without_a_home_keeps_nothing_and_is_served(model, folder, monkeypatch):
+    monkeypatch.setenv("RESTORE_CACHE_DIR", "~nobody-of-this-name/x")
+    assert default_folder() is None
+    assert started(model).run(SAMPLE, [0]).isfinite().all()
+    assert not folder.exists()

@@ -23,19 +23,25 @@ from typing import Any
 
 __all__ = ["KeptGraphs", "default_folder"]
 
-_FORM = 1  # to be raised where the way of converting changes
+_FORM = 2  # to be raised where the way of converting changes
 _LIMIT_BYTES = 1 << 30
 _REFUSED = "refused.txt"
 _FILES = ("graph.xml", "graph.bin")
 
 
-def default_folder() -> Path:
-    """``$RESTORE_CACHE_DIR``, or ``restore`` in the user's XDG cache folder; with ``graphs``."""
+def default_folder() -> Path | None:
+    """``$RESTORE_CACHE_DIR``, or ``restore`` in the user's XDG cache folder; with ``graphs``.
+
+    None for a user without a home, as containers run programs for.
+    """
     named = os.environ.get("RESTORE_CACHE_DIR")
-    if named:
-        return Path(named).expanduser() / "graphs"
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
+    try:
+        if named:
+            return Path(named).expanduser() / "graphs"
+        home = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
     return home / "restore" / "graphs"
 
 
@@ -67,9 +73,10 @@ class KeptGraphs:
             if hashes != _hashes(place):
                 return None
             model = core.read_model(place / _FILES[0])
-            os.utime(place)
         except (OSError, ValueError, RuntimeError):
             return None
+        with contextlib.suppress(OSError):  # another user's, or mounted to be read
+            os.utime(place)
         return model
 
     def keep(self, core: Any, model: Any, shape: Sequence[int], dtype: str) -> None:  # noqa: ANN401
@@ -120,7 +127,11 @@ class KeptGraphs:
 
     def _tidy(self, newest: Path) -> None:
         places = sorted(
-            (place for place in self.folder.iterdir() if not place.name.startswith(".")),
+            (
+                place
+                for place in self.folder.iterdir()
+                if place.is_dir() and not place.name.startswith(".")
+            ),
             key=lambda place: (place == newest, place.stat().st_mtime),
             reverse=True,
         )

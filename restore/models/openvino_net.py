@@ -96,7 +96,7 @@ class OpenVinoNet:
         except UnsupportedModel as error:
             self.note = str(error)
             return self._exact
-        if off > _TOLERANCE[self._dtype]:
+        if not off <= _TOLERANCE[self._dtype]:  # nor is what is no number
             self.note = f"OpenVINO differs from torch by {off:.2g} in {self._dtype}; torch computes"
             if self._kept is not None:
                 self._kept.refuse(_core(), self.note, shape, self._dtype)

@@ -122,7 +122,8 @@ class Network:
         self._placed = placed(self._exact, device, dtype)
         self._compiled = None
         if self._quicker == "openvino" and device.type == "cpu":
-            kept = KeptGraphs(default_folder(), self._exact.identity)
+            folder = default_folder()
+            kept = folder and KeptGraphs(folder, self._exact.identity)
             self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype, kept)
         elif self._quicker == "torch-tensorrt" and device.type == "cuda":
             by_torch = self._placed.descriptor
