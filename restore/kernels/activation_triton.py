@@ -42,15 +42,16 @@ def run(x: Tensor, bias: Tensor | None, slope: Tensor) -> Tensor:
     _, channels, height, width = x.shape
     # In channels_last neighbours in memory are channels of one pixel, else pixels of one channel.
     last = x.is_contiguous(memory_format=torch.channels_last)
-    _kernel[(triton.cdiv(x.numel(), _BLOCK),)](
-        x,
-        slope if bias is None else bias,
-        slope,
-        x.numel(),
-        channels,
-        1 if last else height * width,
-        has_bias=bias is not None,
-        one_slope=slope.numel() == 1,
-        block=_BLOCK,
-    )
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        _kernel[(triton.cdiv(x.numel(), _BLOCK),)](
+            x,
+            slope if bias is None else bias,
+            slope,
+            x.numel(),
+            channels,
+            1 if last else height * width,
+            has_bias=bias is not None,
+            one_slope=slope.numel() == 1,
+            block=_BLOCK,
+        )
     return x

@@ -61,19 +61,20 @@ def run(x: Tensor, base: Tensor, scale: int, levels: int) -> Tensor:
     n, channels, height, width = base.shape
     form = torch.float32 if not levels else torch.uint8 if levels <= 255 else torch.int32
     out = torch.empty((n, channels, height * scale, width * scale), dtype=form, device=x.device)
-    _kernel[(triton.cdiv(out.numel(), _BLOCK),)](
-        x,
-        base,
-        out,
-        out.numel(),
-        channels,
-        height,
-        width,
-        *x.stride(),
-        *base.stride(),
-        float(levels),
-        scale=scale,
-        rounds=levels > 0,
-        block=_BLOCK,
-    )
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        _kernel[(triton.cdiv(out.numel(), _BLOCK),)](
+            x,
+            base,
+            out,
+            out.numel(),
+            channels,
+            height,
+            width,
+            *x.stride(),
+            *base.stride(),
+            float(levels),
+            scale=scale,
+            rounds=levels > 0,
+            block=_BLOCK,
+        )
     return out

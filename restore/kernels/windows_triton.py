@@ -102,27 +102,28 @@ def run(
     windows, pixels, heads, channels = q.shape
     out = torch.empty((windows, pixels, heads, channels), dtype=q.dtype, device=q.device)
     bias = bias.contiguous()
-    _kernel[(windows * heads, triton.cdiv(pixels, _ROWS))](
-        q,
-        k,
-        v,
-        bias,
-        bias if borders is None else borders.parts.contiguous(),
-        bias if borders is None else borders.kinds.contiguous(),
-        out,
-        scale,
-        heads,
-        pixels,
-        k.shape[1],
-        *q.stride(),
-        *k.stride(),
-        *v.stride(),
-        channels=channels,
-        padded=max(16, triton.next_power_of_2(channels)),
-        has_borders=borders is not None,
-        # float32 products as they are; the fast ones would keep ten bits.
-        precise="ieee" if q.dtype == torch.float32 else "tf32",
-        block_rows=_ROWS,
-        block_keys=_KEYS,
-    )
+    with torch.cuda.device_of(q):  # Triton launches on the current device
+        _kernel[(windows * heads, triton.cdiv(pixels, _ROWS))](
+            q,
+            k,
+            v,
+            bias,
+            bias if borders is None else borders.parts.contiguous(),
+            bias if borders is None else borders.kinds.contiguous(),
+            out,
+            scale,
+            heads,
+            pixels,
+            k.shape[1],
+            *q.stride(),
+            *k.stride(),
+            *v.stride(),
+            channels=channels,
+            padded=max(16, triton.next_power_of_2(channels)),
+            has_borders=borders is not None,
+            # float32 products as they are; the fast ones would keep ten bits.
+            precise="ieee" if q.dtype == torch.float32 else "tf32",
+            block_rows=_ROWS,
+            block_keys=_KEYS,
+        )
     return out
