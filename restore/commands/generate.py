@@ -146,7 +146,7 @@ class _Restoration:
         return make_job(clip, name.with_name(name.name + ".mp4"), self._recipe, options)
 
     def settings(self, shot: Shot, clip: Path) -> str:
-        """What the master's own tags say decided it, but for tiles and version."""
+        """What the master's own tags say decided it, but for tiles and versions of programs."""
         from restore.plan import plan_job
 
         plan = plan_job(self._job(shot, clip, clip.with_suffix(""), overwrite=True))
@@ -154,7 +154,10 @@ class _Restoration:
             "recipe": plan.job.recipe.canonical(),
             "precision": plan.job.settings.precision,
             "backend": plan.job.settings.backend,
-            "stages": [[stage.label, dict(stage.facts)] for stage in plan.stages],
+            "stages": [
+                [stage.label, {k: v for k, v in stage.facts.items() if not k.startswith("backend")}]
+                for stage in plan.stages
+            ],
         }
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 

@@ -18,7 +18,8 @@ _RGB_BYTES = 3
 def planned(shot: Shot, queue: Queue) -> dict[str, Any]:
     """A shot's plan as plain data, with a line for people in ``words``.
 
-    Missing files, models and LoRAs are found here; nothing is loaded and nothing is written.
+    Missing files, models and LoRAs are found here, and masters that are there are held against the
+    preset, whose networks are opened for it; no pipeline is loaded and nothing is written.
     """
     error, state, models, master = "", "", {}, None
     try:

@@ -229,10 +229,14 @@ class Queue:
             return master
         if self._overwrite:
             return None
+        if not is_whole:
+            why = "was changed after it was made"
+        elif "settings" not in record:
+            why = "was made by an earlier version, which did not note with which settings"
+        else:
+            why = "was made with another preset, other networks or options, or of another clip"
         raise OutputExists(
-            f"{master} was made with another preset, other networks or options, or of another clip"
-            if is_whole
-            else f"{master} was changed after it was made",
+            f"{master} {why}",
             "a master of this clip with these settings, or none",
             "Take another output folder, move the master away, or pass --overwrite to make it "
             "again.",
