@@ -42,7 +42,8 @@ def run(x: Tensor, bias: Tensor | None, slope: Tensor) -> Tensor:
     _, channels, height, width = x.shape
     # In channels_last neighbours in memory are channels of one pixel, else pixels of one channel.
     last = x.is_contiguous(memory_format=torch.channels_last)
-    with torch.cuda.device_of(x):  # Triton launches on the current device
+    # Triton launches on the current device.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(x.numel(), _BLOCK),)](
             x,
             slope if bias is None else bias,

@@ -61,7 +61,8 @@ def run(x: Tensor, base: Tensor, scale: int, levels: int) -> Tensor:
     n, channels, height, width = base.shape
     form = torch.float32 if not levels else torch.uint8 if levels <= 255 else torch.int32
     out = torch.empty((n, channels, height * scale, width * scale), dtype=form, device=x.device)
-    with torch.cuda.device_of(x):  # Triton launches on the current device
+    # Triton launches on the current device.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(out.numel(), _BLOCK),)](
             x,
             base,

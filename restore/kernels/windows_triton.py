@@ -102,7 +102,8 @@ def run(
     windows, pixels, heads, channels = q.shape
     out = torch.empty((windows, pixels, heads, channels), dtype=q.dtype, device=q.device)
     bias = bias.contiguous()
-    with torch.cuda.device_of(q):  # Triton launches on the current device
+    # Triton launches on the current device.
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
         _kernel[(windows * heads, triton.cdiv(pixels, _ROWS))](
             q,
             k,

@@ -123,7 +123,7 @@ class Network:
         self._compiled = None
         if self._quicker == "openvino" and device.type == "cpu":
             folder = default_folder()
-            kept = folder and KeptGraphs(folder, self._exact.identity)
+            kept = None if folder is None else KeptGraphs(folder, self._exact.identity)
             self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype, kept)
         elif self._quicker == "torch-tensorrt" and device.type == "cuda":
             by_torch = self._placed.descriptor
