@@ -58,7 +58,7 @@ def _text(key: str, value: str) -> bytes:
 
 def _international(key: str, value: str) -> bytes:
     # Not compressed, no language, no translated keyword.
-    return _chunk(b"iTXt", key.encode() + b"\0\0\0\0\0" + value.encode())
+    return _chunk(b"iTXt", key.encode() + b"\0\0\0\0\0" + value.encode(errors="replace"))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
