@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from restore.models.nets.ifnet_quick import QuickFlow
+
 __all__ = ["Interpolator", "in_format", "load_interpolator"]
 
 # Of a padded pair: the frame at a time in (0, 1).
@@ -50,6 +52,7 @@ class Interpolator:
         ensemble: whether RIFE runs its blocks from both ends.
         device: torch device it is on.
         net: the network.
+        quick: the same weights in an arrangement that moves less memory, where there is one.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Interpolator:
     ensemble: bool
     device: str
     net: nn.Module = field(repr=False, compare=False)
+    quick: QuickFlow | None = field(default=None, repr=False, compare=False)
 
     def between(self, first: Tensor, second: Tensor, times: Sequence[float]) -> Tensor:
         """Makes the frames at some times between two frames.
@@ -126,6 +130,8 @@ class Interpolator:
         near, far = self._padded(first), self._padded(second)
         if isinstance(self.net, FlowRefiner):
             moment = self._searched(first, second)
+        elif self.quick is not None:
+            moment = self.quick.begin(near, far, self.flow_scale)
         elif isinstance(self.net, IFNet):
             moment = self.net.begin(near, far, self.flow_scale, self.ensemble)
         else:
@@ -187,6 +193,8 @@ def load_interpolator(
         DeviceError: the device is missing.
         InvalidInput: options that the network does not have.
     """
+    import torch
+
     where = device_that_works(device)
     stored = find_weights(ref, store or ModelStore())
     state, facts = read_tensors(stored)
@@ -224,7 +232,7 @@ def load_interpolator(
         device=str(where),
         net=net,
     )
-    made = replace(made, flops_per_px=_flops_per_px(made))
+    made = replace(made, flops_per_px=_flops_per_px(made), quick=_arranged(made, torch.float32))
     return made if name == "float32" else in_format(made, name)
 
 
@@ -242,8 +250,10 @@ def in_format(model: Interpolator, dtype: str) -> Interpolator:
 
     if dtype not in model.dtypes:
         raise InvalidInput(f"{model.name} was asked to run in {dtype}", " or ".join(model.dtypes))
-    net = copy.deepcopy(model.net).to(getattr(torch, dtype))
-    changed = replace(model, dtype=dtype, dtype_note="", net=net)
+    form = getattr(torch, dtype)
+    net = copy.deepcopy(model.net).to(form)
+    quick = _arranged(model, form)
+    changed = replace(model, dtype=dtype, dtype_note="", net=net, quick=quick)
     try:
         fine = bool(torch.isfinite(changed.between(*_sample(model), [0.5])).all())
         trouble = "" if fine else "gives values that are not finite"
@@ -251,6 +261,18 @@ def in_format(model: Interpolator, dtype: str) -> Interpolator:
         trouble = f"fails: {str(error).splitlines()[0][:200]}"
     note = f"{model.architecture} in {dtype} {trouble}; float32 is used"
     return replace(model, dtype_note=note) if trouble else changed
+
+
+def _arranged(model: Interpolator, dtype: torch.dtype) -> QuickFlow | None:
+    from restore.models.nets.ifnet import IFNet
+    from restore.models.nets.ifnet_quick import QuickFlow
+
+    net = model.net
+    if not isinstance(net, IFNet):
+        return None
+    if not QuickFlow.takes(net.variant, model.flow_scale, ensemble=model.ensemble):
+        return None
+    return QuickFlow(net, dtype)
 
 
 def _network(
