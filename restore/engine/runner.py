@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice, product
 
 import torch
@@ -19,13 +20,15 @@ from restore.engine.report import LadderStep, StageReport
 from restore.engine.seeds import seed_for
 from restore.engine.settings import CancelToken, EngineSettings
 from restore.engine.space import from_space, to_space
-from restore.engine.stage import Stage, Tiling, stacked
+from restore.engine.stage import Stage, Tiling, UnstackedStage, stacked
 from restore.engine.tiles import Assembler, TileGrid
 from restore.engine.window import windows
 from restore.errors import InvalidInput, OutOfMemory
 from restore.frames import Frame, FrameBatch
 
 __all__ = ["StageRunner"]
+
+_WHOLE = 0  # the number of a frame's only tile
 
 
 class StageRunner:
@@ -182,6 +185,9 @@ class StageRunner:
     @torch.inference_mode()
     def _run(self, group: list[tuple[Frame, ...]], layout: Layout) -> list[Frame]:
         spec = self.stage.spec
+        if isinstance(self.stage, UnstackedStage):
+            stage = self.stage
+            return [one for window in group for one in self._unstacked(stage, window, layout)]
         batch = self._gather(group, layout.device)
         height, width = batch.data.shape[-2:]
         grid = layout.grid(spec, height, width)
@@ -202,7 +208,7 @@ class StageRunner:
                 seed_for(self._settings.job, self.label, batch.centers[n].index, tile.number)
                 for n, tile in part
             ]
-            outputs = self._timed(inputs, seeds)
+            outputs = self._timed(partial(self.stage.run, inputs, seeds), inputs.device)
             self._check_shape(inputs, outputs)
             outputs = outputs.reshape(len(part), -1, *outputs.shape[-2:])
             for (n, tile), output in zip(part, outputs, strict=True):
@@ -215,6 +221,18 @@ class StageRunner:
             results += self._frames_of(window, done[n][:, :out_height, :out_width])
         return results
 
+    def _unstacked(
+        self, stage: UnstackedStage, window: tuple[Frame, ...], layout: Layout
+    ) -> list[Frame]:
+        self._cancel.check()
+        frames = [to_space(f.data, stage.spec.space, f.color).to(layout.device) for f in window]
+        seed = seed_for(
+            self._settings.job, self.label, window[stage.spec.radius_past].index, _WHOLE
+        )
+        output = self._timed(partial(stage.run_frames, frames, seed), layout.device)
+        self._check_shape(torch.empty(1, 1, *frames[0].shape, device="meta"), output[None])
+        return self._frames_of(window, output)
+
     def _gather(self, group: list[tuple[Frame, ...]], device: torch.device) -> FrameBatch:
         spec = self.stage.spec
         data = stacked(
@@ -225,16 +243,16 @@ class StageRunner:
         )
         return FrameBatch(data, tuple(window[spec.radius_past] for window in group))
 
-    def _timed(self, inputs: Tensor, seeds: list[int]) -> Tensor:
-        if inputs.device.type == "cuda":
+    def _timed(self, work: Callable[[], Tensor], device: torch.device) -> Tensor:
+        if device.type == "cuda":
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             start.record()
-            outputs = self.stage.run(inputs, seeds)
+            outputs = work()
             stop.record()
             self._spans.append((start, stop))
             return outputs
         began = time.perf_counter()
-        outputs = self.stage.run(inputs, seeds)
+        outputs = work()
         self._elapsed_s += time.perf_counter() - began
         return outputs
 

@@ -26,6 +26,7 @@ __all__ = [
     "StreamSpec",
     "StreamStage",
     "Tiling",
+    "UnstackedStage",
     "clock_after",
     "stacked",
 ]
@@ -134,6 +135,27 @@ class Stage(Protocol):
         Returns:
             ``[N, C, h * scale, w * scale]`` float32; ``[N * rate, ...]``, each window's frames in
             turn, where the rate is above 1.
+        """
+
+
+@runtime_checkable
+class UnstackedStage(Stage, Protocol):
+    """A stage of whole frames that takes the frames of a window one by one.
+
+    A frame is in as many windows as they are long, and would be copied into each; as it is, it is
+    also known again from one window to the next. Tiling is NEVER, scale and rate are 1.
+    """
+
+    def run_frames(self, frames: Sequence[Tensor], seed: int) -> Tensor:
+        """Compute one window; the same bits as :meth:`run` gives.
+
+        Args:
+            frames: T of ``[C, h, w]`` float32 in ``spec.space``, on the placed device. They must
+                not be written to. At the ends of a shot one may be there more than once.
+            seed: as for :meth:`run`.
+
+        Returns:
+            ``[C, h, w]`` float32; the centre itself where nothing changes.
         """
 
 

@@ -19,7 +19,7 @@ from restore.motion.warp import warp
 if TYPE_CHECKING:
     import cv2
 
-__all__ = ["Effort", "flow8", "inconsistency_px", "occluded", "optical_flow", "to_8bit"]
+__all__ = ["Effort", "flow8", "inconsistency_px", "occluded", "optical_flow", "stretched", "to_8bit"]
 
 _SMALLEST_PX = 32  # DIS needs a few 8 px patches on its coarsest level
 
@@ -82,7 +82,19 @@ def to_8bit(frames: Sequence[Tensor], downscale: int = 1) -> NDArray[np.uint8]:
     Returns:
         ``[N, h / downscale, w / downscale]`` uint8, contiguous; sizes rounded down, at least 1.
     """
-    grey = np.stack([shrunk_luma(frame, downscale) for frame in frames])
+    return stretched([shrunk_luma(frame, downscale) for frame in frames])
+
+
+def stretched(planes: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Luma for a flow search, one stretch for all planes.
+
+    Args:
+        planes: N of ``[h, w]`` float32, of one size.
+
+    Returns:
+        ``[N, h, w]`` uint8, contiguous.
+    """
+    grey = np.stack(planes)
     # Dark film would leave the search a handful of the 256 levels.
     low, high = float(grey.min()), float(grey.max())
     scaled = (grey - np.float32(low)) * np.float32(255.0 / max(high - low, 1 / 64))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,45 +32,71 @@ def shifted(picture: Tensor, across_px: float, down_px: float) -> Tensor:
     Returns:
         ``[C, h, w]``; border pixels are repeated into what is left open; may overshoot.
     """
+    if picture.device.type == "cpu" and picture.dtype == torch.float32:
+        return _both(picture, across_px, down_px)
     out = _along(picture, down_px, 1)
     return _along(out, across_px, 2)
 
 
-def _along(picture: Tensor, by_px: float, axis: int) -> Tensor:
+def _weights(part: float) -> Tensor:
+    """``[2 * _LOBES]`` float64, for a shift by a part of a pixel, in [0, 1)."""
+    away = torch.arange(-_LOBES, _LOBES, dtype=torch.float64) + part
+    weights = torch.sinc(away) * torch.sinc(away / _LOBES)
+    return weights / weights.sum()
+
+
+def _whole(picture: Tensor, by_px: int, axis: int) -> Tensor:
+    length = picture.shape[axis]
+    index = torch.arange(length, device=picture.device) - by_px
+    return picture.index_select(axis, index.clamp(0, length - 1))
+
+
+def _split(by_px: float) -> tuple[int, float]:
+    """Whole pixels, and the part of one that is left."""
     whole = math.floor(by_px)
     part = by_px - whole
+    return whole, part if part >= 1e-6 else 0.0
+
+
+def _along(picture: Tensor, by_px: float, axis: int) -> Tensor:
+    whole, part = _split(by_px)
+    if not part:
+        return _whole(picture, whole, axis)
     length = picture.shape[axis]
     # Output n reads from n - whole - part: between n - whole - 1 and n - whole.
-    if part < 1e-6:
-        index = torch.arange(length, device=picture.device) - whole
-        return picture.index_select(axis, index.clamp(0, length - 1))
-    taps = torch.arange(-_LOBES, _LOBES, dtype=torch.float64)
-    away = taps + part
-    weights = torch.sinc(away) * torch.sinc(away / _LOBES)
-    weights /= weights.sum()
     first = -whole - _LOBES
     index = torch.arange(first, first + length + 2 * _LOBES - 1, device=picture.device)
     wide = picture.index_select(axis, index.clamp(0, length - 1))
-    if picture.device.type == "cpu":
-        return _filtered(wide, weights, axis, length)
     # Eight scaled sums: several times faster than a convolution with one channel.
     out = torch.zeros_like(picture)
-    for tap, weight in enumerate(weights.tolist()):
+    for tap, weight in enumerate(_weights(part).tolist()):
         out.add_(wide.narrow(axis, tap, length), alpha=weight)
     return out
 
 
-def _filtered(wide: Tensor, weights: Tensor, axis: int, length: int) -> Tensor:
-    """The same sums in one pass over memory."""
+def _both(picture: Tensor, across_px: float, down_px: float) -> Tensor:
+    """The same sums for both axes, in one pass over memory."""
     import cv2
 
-    row = weights.numpy()[None] if axis == 2 else weights.numpy()[:, None]
-    planes = [
-        cv2.filter2D(plane, cv2.CV_32F, row, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-        for plane in wide.float().numpy()
-    ]
-    out = torch.stack([torch.from_numpy(plane) for plane in planes])
-    return out.narrow(axis, 0, length).to(wide.dtype)
+    kernels, anchor = [], []
+    # Moving by whole pixels is the filter's anchor, as far as that lies within the filter.
+    for by_px, axis in ((across_px, 2), (down_px, 1)):
+        whole, part = _split(by_px)
+        within = min(max(whole, -_LOBES), _LOBES - 1)
+        if whole != within or not part:
+            picture = _whole(picture, whole if not part else whole - within, axis)
+            within = within if part else 0
+        kernels.append(_weights(part).numpy() if part else np.ones(1))
+        anchor.append(_LOBES + within if part else 0)
+    if not any(len(kernel) > 1 for kernel in kernels):
+        return picture
+    out = torch.empty(picture.shape)
+    for plane, moved in zip(picture.numpy(), out.numpy(), strict=True):
+        cv2.sepFilter2D(
+            plane, cv2.CV_32F, *kernels, dst=moved, anchor=tuple(anchor),
+            borderType=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+    return out
 
 
 def filled_borders(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from restore.engine.remember import Remembered
 from restore.engine.stage import StageSpec, Tiling, stacked
-from restore.motion.flow import Effort, flow8, to_8bit
+from restore.motion.area import shrunk_luma
+from restore.motion.fetch import by_level, places
+from restore.motion.flow import Effort, flow8, stretched
 from restore.stages import StageContext
 
 __all__ = ["Degrain"]
@@ -56,6 +60,7 @@ class Degrain:
         self.spec = StageSpec(
             name="degrain", radius_past=radius, radius_future=radius, tiling=Tiling.NEVER
         )
+        self._seen = Remembered(_seen, 2 * radius + 1)
         self._taken = 0.0
         self._frames = 0
 
@@ -76,65 +81,94 @@ class Degrain:
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, T, 3, h, w]`` to ``[N, 3, h, w]``; computed on the CPU."""
-        return stacked([self._averaged(window) for window in windows])
+        return stacked(
+            [self.run_frames(w.unbind(), s) for w, s in zip(windows, seeds, strict=True)]
+        )
 
-    def _averaged(self, window: Tensor) -> Tensor:
-        import cv2
-
-        centre = window[self._settings.radius]
+    def run_frames(self, frames: Sequence[Tensor], seed: int) -> Tensor:
+        """T of ``[3, h, w]`` to ``[3, h, w]``."""
+        centre = frames[self._settings.radius]
         # At the ends of a shot a frame stands in for missing ones; it must not count twice.
         others: list[Tensor] = []
-        for frame in window:
-            if not any(torch.equal(frame, known) for known in (centre, *others)):
+        for frame in frames:
+            if not any(_same(frame, known) for known in (centre, *others)):
                 others.append(frame)
         if not others:
-            return centre.clone()
-        here = _planar(centre)
-        factor = 2 if min(centre.shape[-2:]) >= 128 else 1
-        small = to_8bit([centre, *others], factor)
+            return centre
+        total = self._mean_of(self._seen.of(centre), [self._seen.of(other) for other in others])
+        mean = _as_frame(total).to(centre)
+        return mean if self._settings.strength == 1 else centre.lerp(mean, self._settings.strength)
+
+    def _mean_of(self, here: _Seen, others: list[_Seen]) -> Plane:
+        """The weighted mean, ``[h, w, 3]``."""
+        import cv2
+
+        small = stretched([here.small, *(other.small for other in others)])
+        picture = here.picture
         moved = [
-            _fetched(_planar(other), flow8(small[0], small[n + 1], Effort.FAST))
+            _fetched(other.picture, flow8(small[0], small[n + 1], Effort.FAST))
             for n, other in enumerate(others)
         ]
         # In all channels: things of another colour can have the same brightness.
-        gaps = [_box(_mean(np.square(here - other))) for other in moved]
-        level = _box(_mean(here))
-        grain = _grain(level, gaps) * self._settings.tolerance
-        total, weight = here.copy(), np.ones_like(level)
+        gaps = [_box(_mean(np.square(cv2.subtract(picture, other)))) for other in moved]
+        grain = _grain(_box(here.level), gaps, self._settings.tolerance)
+        total, weight = picture.copy(), np.ones_like(grain)
         low, high = _AGREE
         for other, gap in zip(moved, gaps, strict=True):
-            share = np.clip((high - gap / grain) / (high - low), 0, 1)
+            # (high - gap / grain) / (high - low), held within 0 and 1.
+            share = cv2.divide(gap, grain, scale=-1 / (high - low))
+            share += np.float32(high / (high - low))
+            np.clip(share, 0, 1, out=share)
             cv2.accumulateProduct(other, cv2.merge([share] * 3), total)
             weight += share
-        self._taken += float(weight.mean()) - 1
+        self._taken += float(cv2.mean(weight)[0]) - 1
         self._frames += 1
-        total /= cv2.merge([weight] * 3)
-        out = torch.from_numpy(np.ascontiguousarray(total.transpose(2, 0, 1))).to(centre)
-        return out if self._settings.strength == 1 else centre.lerp(out, self._settings.strength)
+        np.divide(1, weight, out=weight)
+        return np.asarray(cv2.multiply(total, cv2.merge([weight] * 3), dst=total), np.float32)
 
 
-def _planar(frame: Tensor) -> Plane:
+@dataclass(frozen=True)
+class _Seen:
+    """What is worked out of a frame once.
+
+    Attributes:
+        picture: ``[h, w, 3]``.
+        level: ``[h, w]``, the mean of its channels.
+        small: the same at the size of the search.
+    """
+
+    picture: Plane
+    level: Plane
+    small: Plane
+
+
+def _seen(frame: Tensor) -> _Seen:
     import cv2
 
-    return np.asarray(cv2.merge([*frame.cpu().numpy()]), np.float32)
+    picture = np.asarray(cv2.merge([*frame.cpu().numpy()]), np.float32)
+    factor = 2 if min(frame.shape[-2:]) >= 128 else 1
+    return _Seen(picture, _mean(picture), shrunk_luma(frame, factor))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one is other or torch.equal(one, other)
+
+
+def _as_frame(picture: Plane) -> Tensor:
+    """``[h, w, 3]`` to ``[3, h, w]``."""
+    import cv2
+
+    out = torch.empty(3, *picture.shape[:2])
+    for channel, plane in enumerate(out.numpy()):
+        cv2.extractChannel(picture, channel, dst=plane)
+    return out
 
 
 def _fetched(picture: Plane, flow: NDArray[np.float32]) -> Plane:
     """``[h, w, 3]`` brought along a flow that may be smaller."""
     import cv2
 
-    height, width = picture.shape[:2]
-    planes = [np.asarray(plane, np.float32) for plane in cv2.split(flow)]
-    if flow.shape[:2] != (height, width):
-        ratio = width / flow.shape[1], height / flow.shape[0]
-        # Planes one by one, scaled while they are small: numpy is slow along an axis of two.
-        planes = [
-            np.asarray(cv2.resize(plane * np.float32(factor), (width, height)), np.float32)
-            for plane, factor in zip(planes, ratio, strict=True)
-        ]
-    x, y = planes
-    x += np.arange(width, dtype=np.float32)
-    y += np.arange(height, dtype=np.float32)[:, None]
+    x, y = places(flow, picture.shape)
     moved = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)
 
@@ -151,9 +185,9 @@ def _box(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(plane, (_BOX_PX, _BOX_PX)), np.float32)
 
 
-def _grain(level: Plane, gaps: list[Plane]) -> Plane:
+def _grain(level: Plane, gaps: list[Plane], tolerance: float) -> Plane:
     """What grain alone makes two frames differ, squared, for each pixel's level."""
-    bins = np.clip(level[::3, ::3] * _LEVELS, 0, _LEVELS - 1).astype(np.intp)
+    bins = np.clip(level[::3, ::3] * _LEVELS, 0, _LEVELS - 1).astype(np.uint8)
     centres, found = [], []
     # The better half of the neighbours: the others may lie behind a cut.
     values = np.sort([gap[::3, ::3] for gap in gaps], axis=0)[(len(gaps) - 1) // 2]
@@ -166,5 +200,5 @@ def _grain(level: Plane, gaps: list[Plane]) -> Plane:
         centres, found = [0.5], [float(np.quantile(values, _QUIET))]
     floor = 2 * _LEAST**2
     steps = np.linspace(0, 1, 256)
-    curve = np.maximum(np.interp(steps, centres, found), floor).astype(np.float32)
-    return curve[np.clip(level * 255, 0, 255).astype(np.intp)]
+    curve = np.maximum(np.interp(steps, centres, found), floor) * tolerance
+    return by_level(level, curve)
