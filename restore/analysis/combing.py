@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from restore.analysis.pictures import luma_of
+from restore.analysis.pictures import averaged, luma_of
 from restore.frames import Frame
 
 __all__ = ["FieldMetrics", "Fields", "field_metrics", "fields_of"]
@@ -48,7 +47,7 @@ def fields_of(frame: Frame) -> Fields:
     """Top and bottom field of a frame's luma, ``[h // 2, about w / 4]`` each."""
     luma = luma_of(frame.data)
     step = min(_ACROSS, luma.shape[1])
-    luma = F.avg_pool2d(luma[None, None], (1, step))[0, 0]
+    luma = averaged(luma, 1, step)
     rows = luma.shape[0] // 2 * 2
     return luma[0:rows:2], luma[1:rows:2]
 

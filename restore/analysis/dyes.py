@@ -109,6 +109,11 @@ class DyeFade:
         """Nothing happened."""
         return cls(np.zeros(3), np.ones(3))
 
+    def changes_less_than(self, least: float) -> bool:
+        """Whether no logarithm of a value, nor black, is changed by as much as that."""
+        parts = (np.abs(self.gain).max(), 8 * np.abs(self.power - 1).max(), abs(self.pedestal))
+        return max(map(float, parts)) < least
+
     def towards(self, other: DyeFade, share: float) -> DyeFade:
         """This one moved by a share of the way to another."""
         return DyeFade(

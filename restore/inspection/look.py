@@ -18,7 +18,7 @@ from restore.motion.area import shrunk
 from restore.motion.course import settled
 from restore.motion.gain import Shading, exposure_change
 from restore.motion.lines import LineRules, find_lines
-from restore.motion.spikes import SpikeRules, find_spikes
+from restore.motion.spikes import SpikeRules, find_spikes, looked_at
 from restore.registration.intended import IntendedPath, PathRules
 from restore.registration.register import Register
 
@@ -185,7 +185,9 @@ def _dirt(planes: Sequence[Tensor]) -> _Dirt | None:
     cells = np.zeros(_CELLS)
     covered, noise = [], []
     for place in places:
-        past, centre, future = (planes[n].mean(0).numpy() for n in (place - 1, place, place + 1))
+        past, centre, future = (
+            looked_at(planes[n].mean(0).numpy()) for n in (place - 1, place, place + 1)
+        )
         found = find_spikes(centre, (past, future), (-1, 1), rules)
         cells += _by_cell(found.mask)
         covered.append(float(found.mask.mean()))
@@ -213,7 +215,7 @@ def _scratches(planes: Sequence[Tensor]) -> float | None:
     places = _places(len(planes), 2, _LINE_LOOKS)
     if not places:
         return None
-    windows = (torch.stack(list(planes[place - 2 : place + 3])) for place in places)
+    windows = (planes[place - 2 : place + 3] for place in places)
     return float(np.mean([len(find_lines(window, 2, LineRules())) for window in windows]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from restore.errors import InvalidInput
 from restore.motion.area import shrunk_luma
-from restore.motion.flow import Effort, flow8, to_8bit
+from restore.motion.flow import Effort, flow8, stretched
 
-__all__ = ["GlobalMotion", "MotionModel", "fit_motion", "global_motion"]
+__all__ = ["GlobalMotion", "MotionModel", "Sight", "fit_motion", "global_motion"]
 
 Doubles = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -52,8 +53,51 @@ class GlobalMotion:
         return float(x) - x_px, float(y) - y_px
 
 
+class Sight:
+    """A frame as the search sees it: what is worked out of it serves every pair that it is in.
+
+    Args:
+        frame: ``[3 or 1, h, w]`` float32, nominal 0..1.
+    """
+
+    def __init__(self, frame: Tensor) -> None:
+        self.shape = tuple(frame.shape)
+        self._frame = frame
+        self._luma: dict[int, Plane] = {}
+        self._slopes: dict[MotionModel, _Slopes] = {}
+        long_side = max(frame.shape[-2:])
+        self.coarse = max(1, round(long_side / 320))
+        self.factor = max(1, -(-long_side // _LONG_SIDE_PX))
+
+    def luma(self, factor: int) -> Plane:
+        """The mean of the channels, made smaller: ``[h / factor, w / factor]``."""
+        if factor not in self._luma:
+            self._luma[factor] = shrunk_luma(self._frame, factor)
+        return self._luma[factor]
+
+    @cached_property
+    def texture(self) -> Doubles:
+        """How much structure there is about each pixel of the coarse picture."""
+        return _texture(stretched([self.luma(self.coarse)])[0])
+
+    @cached_property
+    def soft(self) -> Plane:
+        """Blurred so lightly that slopes mean something under grain, made smaller by ``factor``."""
+        import cv2
+
+        return np.asarray(cv2.GaussianBlur(self.luma(self.factor), (0, 0), 1.0), np.float32)
+
+    def slopes(self, model: MotionModel) -> _Slopes:
+        """Its strong slopes, and what a motion would change there."""
+        if model not in self._slopes:
+            self._slopes[model] = _Slopes.of(self.soft, model)
+        return self._slopes[model]
+
+
 def global_motion(
-    source: Tensor, target: Tensor, model: MotionModel = MotionModel.SIMILARITY
+    source: Tensor | Sight,
+    target: Tensor | Sight,
+    model: MotionModel = MotionModel.SIMILARITY,
 ) -> GlobalMotion:
     """Robust motion of the frame as a whole between two frames.
 
@@ -63,7 +107,7 @@ def global_motion(
     their own, dirt and grain count as outliers as long as they cover less than about half.
 
     Args:
-        source: ``[3 or 1, h, w]`` float32, nominal 0..1.
+        source: ``[3 or 1, h, w]`` float32, nominal 0..1, or the sight of one that is used again.
         target: of the same shape.
         model: what motion is possible.
 
@@ -73,18 +117,13 @@ def global_motion(
     Raises:
         InvalidInput: shapes that differ.
     """
-    if source.shape != target.shape or source.ndim != 3:
-        raise InvalidInput(
-            f"frames of {tuple(source.shape)} and {tuple(target.shape)}", "two [C, h, w] alike"
-        )
-    long_side = max(source.shape[-2:])
-    coarse = max(1, round(long_side / 320))
-    small = to_8bit((source, target), coarse)
-    field = flow8(small[0], small[1], Effort.FAST).astype(np.float64) * coarse
-    first = fit_motion(field, _texture(small[0]), model, coarse)
-    factor = max(1, -(-long_side // _LONG_SIDE_PX))
-    pair = (shrunk_luma(source, factor), shrunk_luma(target, factor))
-    return _refined(pair, first, model, factor)
+    one, other = (x if isinstance(x, Sight) else Sight(x) for x in (source, target))
+    if one.shape != other.shape or len(one.shape) != 3:
+        raise InvalidInput(f"frames of {one.shape} and {other.shape}", "two [C, h, w] alike")
+    small = stretched([one.luma(one.coarse), other.luma(one.coarse)])
+    field = flow8(small[0], small[1], Effort.FAST).astype(np.float64) * one.coarse
+    first = fit_motion(field, one.texture, model, one.coarse)
+    return _refined(one, other, first, model)
 
 
 def fit_motion(
@@ -125,34 +164,21 @@ def fit_motion(
     return GlobalMotion(_matrix(params, model), float(robust.sum() / worth.sum()))
 
 
-def _refined(
-    frames: tuple[Plane, Plane], first: GlobalMotion, model: MotionModel, factor: int
-) -> GlobalMotion:
+def _refined(one: Sight, other: Sight, first: GlobalMotion, model: MotionModel) -> GlobalMotion:
     import cv2
 
+    factor = one.factor
     to_full = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
     to_small = np.linalg.inv(to_full)
     full = np.vstack([first.matrix, [0, 0, 1]])
     matrix = (to_small @ full @ to_full)[:2]
-    # A light blur makes the picture smooth enough for its slopes to mean something under grain.
-    soft = [cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in frames]
-    height, width = soft[0].shape
-    gx = cv2.Sobel(soft[0], cv2.CV_32F, 1, 0, scale=1 / 8)
-    gy = cv2.Sobel(soft[0], cv2.CV_32F, 0, 1, scale=1 / 8)
-    slope = gx * gx + gy * gy
-    y, x = np.nonzero(slope >= np.quantile(slope[::4, ::4], 0.7))
-    thin = slice(None, None, max(1, len(x) // _POINTS))
-    y, x = y[thin], x[thin]
-    jx, jy = _jacobian(x.astype(np.float64), y.astype(np.float64), model)
-    here = soft[0][y, x].astype(np.float64)
-    ax, ay = gx[y, x].astype(np.float64)[:, None], gy[y, x].astype(np.float64)[:, None]
-    design = _Design.of(
-        np.concatenate([ax * jx + ay * jy, here[:, None], np.ones((len(x), 1))], axis=1)
-    )
+    height, width = one.soft.shape
+    slopes = one.slopes(model)
+    x, y, here, design = slopes.x, slopes.y, slopes.here, slopes.design
     inliers = first.inliers
     for _ in range(_ITERATIONS):
         moved = cv2.warpAffine(
-            soft[1],
+            other.soft,
             matrix,
             (width, height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -164,7 +190,7 @@ def _refined(
         if seen.sum() < 8 * len(design.size):
             break
         change, inliers = _robust_step(design, np.where(seen, gap, 0), seen)
-        count = jx.shape[1]
+        count = len(design.size) - 2
         back = np.vstack([_matrix(change[:count], model), [0, 0, 1]])
         # The step says how the source would have to move, so its inverse moves the target.
         matrix = (np.vstack([matrix, [0, 0, 1]]) @ np.linalg.inv(back))[:2]
@@ -201,6 +227,39 @@ class _Design:
         normal = weighted.T @ self.rows
         normal += np.eye(len(self.size)) * (1e-9 * np.trace(normal) / len(self.size) + 1e-12)
         return np.asarray(np.linalg.solve(normal, weighted.T @ wanted) / self.size)
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Where a picture slopes most, and what a motion, a gain and an offset would change there.
+
+    Attributes:
+        x: ``[n]`` columns.
+        y: ``[n]`` rows.
+        here: ``[n]`` values.
+        design: of the linear model.
+    """
+
+    x: NDArray[np.intp]
+    y: NDArray[np.intp]
+    here: Doubles
+    design: _Design
+
+    @classmethod
+    def of(cls, soft: Plane, model: MotionModel) -> _Slopes:
+        import cv2
+
+        gx = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8)
+        gy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8)
+        slope = gx * gx + gy * gy
+        y, x = np.nonzero(slope >= np.quantile(slope[::4, ::4], 0.7))
+        thin = slice(None, None, max(1, len(x) // _POINTS))
+        y, x = y[thin], x[thin]
+        jx, jy = _jacobian(x.astype(np.float64), y.astype(np.float64), model)
+        here = soft[y, x].astype(np.float64)
+        ax, ay = gx[y, x].astype(np.float64)[:, None], gy[y, x].astype(np.float64)[:, None]
+        columns = [ax * jx + ay * jy, here[:, None], np.ones((len(x), 1))]
+        return cls(x, y, here, _Design.of(np.concatenate(columns, axis=1)))
 
 
 def _robust_step(design: _Design, gap: Doubles, seen: NDArray[np.bool_]) -> tuple[Doubles, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -77,24 +78,21 @@ def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
     count = len(course)
     if count < 6:
         return 0, count
-    line = np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], 1)
-    line /= np.sqrt(np.square(line).sum(0))
+    line, jumps, sizes = _steps(count)
     rest = course - line @ (line.T @ course)
     straight = float(np.square(rest).sum())
     # A long fade, whose logarithm bends, is no step: a step beats the bend as well.
     arc = np.square(np.arange(count) - (count - 1) / 2)
     arc -= line @ (line.T @ arc)
     bent = straight - float(np.square(arc @ rest).sum() / (arc @ arc))
-    best, where, step = straight, 0, 0.0
-    for split in range(1, count):
-        if (split if now < split else count - split) < 4:
-            continue
-        jump = (np.arange(count) >= split).astype(np.float64)
-        jump -= line @ (line.T @ jump)
-        share = jump @ rest / (jump @ jump)
-        left = straight - float((jump @ jump) * np.square(share).sum())
-        if left < best:
-            best, where, step = left, split, float(np.sqrt(np.square(share).sum()))
+    shares = np.square(jumps @ rest / sizes[:, None]).sum(1)
+    splits = np.arange(1, count)
+    left = np.where(
+        np.where(now < splits, splits, count - splits) < 4, np.inf, straight - sizes * shares
+    )
+    found = int(left.argmin())
+    best, step = float(left[found]), float(np.sqrt(shares[found]))
+    where = found + 1 if best < straight else 0
     if not where or best > 0.5 * bent:
         return 0, count
     near = _size((course[where : where + 2].mean(0) - course[:where][-2:].mean(0))[None])[0]
@@ -102,6 +100,18 @@ def _between_steps(course: Doubles, now: int) -> tuple[int, int]:
     if step < _STEADY * noise or near < _SHARP * step:
         return 0, count
     return (0, where) if now < where else (where, count)
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int) -> tuple[Doubles, Doubles, Doubles]:
+    """A line's two parts ``[n, 2]``, steps at 1 .. n - 1 apart from it ``[n - 1, n]``, and their
+    squared sizes ``[n - 1]``.
+    """
+    line = np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], 1)
+    line /= np.sqrt(np.square(line).sum(0))
+    jumps = (np.arange(count) >= np.arange(1, count)[:, None]).astype(np.float64)
+    jumps -= jumps @ line @ line.T
+    return line, jumps, np.square(jumps).sum(1)
 
 
 def _size(rows: Doubles) -> Doubles:

@@ -1,4 +1,4 @@
-"""Planes on the CPU: fetched along a flow that was searched at a smaller size, looked up by level."""
+"""Planes on the CPU: fetched along a flow that was searched smaller, looked up by level."""
 
 from __future__ import annotations
 

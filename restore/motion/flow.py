@@ -19,7 +19,15 @@ from restore.motion.warp import warp
 if TYPE_CHECKING:
     import cv2
 
-__all__ = ["Effort", "flow8", "inconsistency_px", "occluded", "optical_flow", "stretched", "to_8bit"]
+__all__ = [
+    "Effort",
+    "flow8",
+    "inconsistency_px",
+    "occluded",
+    "optical_flow",
+    "stretched",
+    "to_8bit",
+]
 
 _SMALLEST_PX = 32  # DIS needs a few 8 px patches on its coarsest level
 

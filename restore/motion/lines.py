@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from restore.motion.flow import Effort, flow8
 
-__all__ = ["REACH_PX", "Line", "LineRules", "find_lines"]
+__all__ = ["REACH_PX", "Line", "LineRules", "find_lines", "reduced"]
 
 Plane = NDArray[Any]  # float32
 Doubles = NDArray[np.float64]
@@ -100,7 +100,31 @@ class Line:
         return np.broadcast_to(rows[:, None], columns.shape)[inside], columns[inside]
 
 
-def find_lines(window: Tensor, centre: int, rules: LineRules) -> list[Line]:
+def reduced(frame: Tensor) -> Plane:
+    """What a search for lines sees of a frame: luma, rows averaged.
+
+    Args:
+        frame: ``[3, h, w]`` float32.
+
+    Returns:
+        ``[h / 8, w]`` float32, of 24 rows at least.
+    """
+    import cv2
+
+    height, width = frame.shape[-2:]
+    size = (width, max(_BANDS, height // _ROWS))
+    planes = [
+        cv2.resize(plane.numpy(), size, interpolation=cv2.INTER_AREA) for plane in frame.cpu()
+    ]
+    return np.asarray(sum(planes[1:], planes[0]) / 3, np.float32)
+
+
+def find_lines(
+    window: Sequence[Tensor],
+    centre: int,
+    rules: LineRules,
+    seen: Callable[[Tensor], Plane] = reduced,
+) -> list[Line]:
     """The scratches of one frame.
 
     A line is searched as the best path down the frame through what is narrower than a few pixels
@@ -110,14 +134,15 @@ def find_lines(window: Tensor, centre: int, rules: LineRules) -> list[Line]:
     the scene: where the scene moves the line has to stay, where the scene stands it has to sway.
 
     Args:
-        window: ``[T, 3, h, w]`` float32, nominal 0..1.
+        window: T frames ``[3, h, w]`` float32, nominal 0..1.
         centre: place of the frame in the window.
         rules: what counts.
+        seen: :func:`reduced`, or what remembers its results.
     """
-    height, width = window.shape[-2:]
+    height, width = window[centre].shape[-2:]
     if height < _BANDS * 2 or width < 4 * REACH_PX:
         return []
-    frames = [_reduced(frame) for frame in window]
+    frames = [seen(frame) for frame in window]
     here = [line for line in _lines_of(frames[centre], rules) if line.cover >= rules.length]
     if not here:
         return []
@@ -155,18 +180,6 @@ def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
         if alone and margin <= place < width - margin:
             kept.append(line)
     return kept
-
-
-def _reduced(frame: Tensor) -> Plane:
-    """Luma, rows averaged: ``[3, h, w]`` to ``[h / 8, w]``."""
-    import cv2
-
-    height, width = frame.shape[-2:]
-    size = (width, max(_BANDS, height // _ROWS))
-    planes = [
-        cv2.resize(plane.numpy(), size, interpolation=cv2.INTER_AREA) for plane in frame.cpu()
-    ]
-    return np.asarray(sum(planes[1:], planes[0]) / 3, np.float32)
 
 
 def _thin(frame: Plane, width_px: int) -> tuple[Plane, Plane]:

@@ -8,10 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.motion.fetch import by_level, places
 from restore.motion.flow import Effort, flow8
+from restore.motion.holes import filled
 from restore.motion.trajectory import Blobs, attached, blobs_of, gliding, passing
 
-__all__ = ["SpikeRules", "Spikes", "filled", "find_spikes"]
+__all__ = ["Looked", "SpikeRules", "Spikes", "find_spikes", "looked_at"]
 
 Plane = NDArray[Any]  # float32
 Mask = NDArray[np.bool_]
@@ -55,28 +57,59 @@ class SpikeRules:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """A frame as the search for spikes sees it; worked out once, it serves as centre and neighbour.
+
+    Attributes:
+        soft: ``[h, w]`` luma, blurred lightly.
+        half: ``[h / 2, w / 2]`` luma.
+        small: the same in 8 bit, small dirt ranked out so that it does not steer a flow search.
+    """
+
+    soft: Plane
+    half: Plane
+    small: NDArray[np.uint8]
+
+
+def looked_at(luma: Plane) -> Looked:
+    """Look at a frame.
+
+    Args:
+        luma: ``[h, w]`` float32, nominal 0..1.
+    """
+    import cv2
+
+    height, width = luma.shape
+    size = (max(1, width // 2), max(1, height // 2))
+    half = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.float32)
+    stretched = np.clip(half * np.float32(255), 0, 255).astype(np.uint8)
+    small = np.asarray(cv2.medianBlur(stretched, 3), np.uint8)
+    return Looked(np.asarray(cv2.GaussianBlur(luma, (0, 0), 0.6), np.float32), half, small)
+
+
+@dataclass(frozen=True)
 class Spikes:
     """The finding for one frame.
 
     Attributes:
         mask: ``[h, w]``.
-        flows: two of ``[h, w, 2]`` (x, y) px to the two neighbours, carried across the marks from
-            their surroundings.
-        moved: two of ``[h, w]``: the neighbours' luma along those flows, exposure matched.
+        places: for each of the two neighbours, two of ``[h, w]``: columns and rows, px, at which it
+            shows what belongs to a pixel, carried across the marks from their surroundings.
+        moved: two of ``[h, w]``: the neighbours' luma at these places, exposure matched.
         levels: two of ``[h, w]``: what has to be added to a neighbour's values for its exposure to
             match the frame's.
         noise: standard deviation of the difference between two frames, median over the frame.
     """
 
     mask: Mask
-    flows: tuple[Plane, Plane]
+    places: tuple[tuple[Plane, Plane], tuple[Plane, Plane]]
     moved: tuple[Plane, Plane]
     levels: tuple[Plane, Plane]
     noise: float
 
 
 def find_spikes(
-    centre: Plane, neighbours: tuple[Plane, Plane], steps: tuple[int, int], rules: SpikeRules
+    centre: Looked, neighbours: tuple[Looked, Looked], steps: tuple[int, int], rules: SpikeRules
 ) -> Spikes:
     """Mark what neither of two neighbouring frames shows at its place along the motion.
 
@@ -87,136 +120,108 @@ def find_spikes(
     whose neighbours disagree with each other, or that are seen on a steady path in both.
 
     Args:
-        centre: ``[h, w]`` luma, nominal 0..1.
-        neighbours: two planes of the same shape.
+        centre: the frame.
+        neighbours: two of the same size.
         steps: their places in time, in frames from the centre (usually -1 and 1).
         rules: what counts.
     """
-    import cv2
-
-    small = [_for_search(plane) for plane in (centre, *neighbours)]
-    fields = [flow8(small[0], other, Effort.FAST) for other in small[1:]]
-    soft, *softs = (cv2.GaussianBlur(plane, (0, 0), 0.6) for plane in (centre, *neighbours))
-    flows = [_enlarged(field, centre.shape) for field in fields]
-    moved = [_bring(plane, flow) for plane, flow in zip(softs, flows, strict=True)]
-    levels = [_level(soft, plane) for plane in moved]
-    moved = [plane + level for plane, level in zip(moved, levels, strict=True)]
-    noise = _noise(soft, moved)
-    suspects = [found.strong for found in _candidates(soft, moved, noise, rules)]
-    wide = cv2.dilate(np.logical_or(*suspects).astype(np.uint8), np.ones((7, 7), np.uint8))
-    if wide.any():
-        # Marks drew the flow off: search again with the suspects painted over.
-        size = (small[0].shape[1], small[0].shape[0])
-        hole = cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST) > 0
-        fields = _searched_again(small, [filled(field, hole) for field in fields], hole)
-        flows = [_enlarged(field, centre.shape) for field in fields]
-        moved = [_bring(p, f) + v for p, f, v in zip(softs, flows, levels, strict=True)]
-    mask = _marks(soft, moved, noise, steps, rules)
+    fields, gains = _fields(centre, neighbours, rules)
+    shape = centre.soft.shape
+    one, other = (places(field, shape) for field in fields)
+    levels = [_enlarged(gain, shape) for gain in gains]
+    moved = [
+        np.asarray(_bring(looked.soft, *at) + level, np.float32)
+        for looked, at, level in zip(neighbours, (one, other), levels, strict=True)
+    ]
+    noise = _noise(centre.soft, moved)
+    mask = _marks(centre.soft, moved, noise, steps, rules)
     return Spikes(
         mask,
-        (flows[0], flows[1]),
+        (one, other),
         (moved[0], moved[1]),
         (levels[0], levels[1]),
         float(np.median(noise[::4, ::4])),
     )
 
 
-def filled(field: Plane, hole: Mask) -> Plane:
-    """Carry a field across holes from their surroundings, coarse to fine (pull-push).
+def _fields(
+    centre: Looked, neighbours: tuple[Looked, Looked], rules: SpikeRules
+) -> tuple[list[Plane], list[Plane]]:
+    """Flow to both neighbours at the search's size, and the difference in exposure, smaller still.
 
-    Args:
-        field: ``[h, w, C]`` or ``[h, w]``.
-        hole: ``[h, w]``, True where the field is not to be believed.
+    Marks draw a search off: it is done again with what is suspected painted over.
     """
     import cv2
 
-    value = field * ~hole.reshape(hole.shape + (1,) * (field.ndim - 2))
-    known = (~hole).astype(np.float32)
-    return _pull_push(value.astype(np.float32), known, cv2.INTER_LINEAR, field.ndim)
+    fields: list[Plane] = [flow8(centre.small, other.small, Effort.FAST) for other in neighbours]
+    moved = [
+        _bring(other.half, *places(field, field.shape))
+        for other, field in zip(neighbours, fields, strict=True)
+    ]
+    gains = [_level(centre.half, plane) for plane in moved]
+    moved = [
+        np.asarray(plane + _enlarged(gain, plane.shape), np.float32)
+        for plane, gain in zip(moved, gains, strict=True)
+    ]
+    noise = _noise(centre.half, moved)
+    suspects = [found.strong for found in _candidates(centre.half, moved, noise, rules)]
+    hole = cv2.dilate(np.logical_or(*suspects).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    if hole.any():
+        fields = [filled(field, hole) for field in fields]
+        fields = _searched_again(centre, neighbours, fields, hole)
+    return fields, gains
 
 
-def _pull_push(value: Plane, known: Plane, kernel: int, ndim: int) -> Plane:
-    import cv2
-
-    height, width = known.shape
-    share = np.maximum(known, 1e-6)
-    mean = value / (share[..., None] if ndim == 3 else share)
-    if min(height, width) <= 2 or float(known.min()) > 0:
-        return mean
-    half = (max(1, width // 2), max(1, height // 2))
-    below_value = cv2.resize(value, half, interpolation=cv2.INTER_AREA)
-    below_known = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
-    coarse = _pull_push(below_value, below_known, kernel, ndim)
-    up = cv2.resize(coarse, (width, height), interpolation=kernel)
-    part = np.minimum(known, 1.0)
-    part = part[..., None] if ndim == 3 else part
-    out: Plane = mean * part + up * (1 - part)
-    return out
-
-
-def _for_search(plane: Plane) -> NDArray[np.uint8]:
-    """Half size, stretched to 8 bit, small dirt ranked out so that it does not steer the search."""
-    import cv2
-
-    height, width = plane.shape
-    half = (max(1, width // 2), max(1, height // 2))
-    small = cv2.resize(plane, half, interpolation=cv2.INTER_AREA)
-    stretched = np.clip(small * 255, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.medianBlur(stretched, 3), np.uint8)
-
-
-def _searched_again(small: list[NDArray[np.uint8]], fields: list[Plane], hole: Mask) -> list[Plane]:
+def _searched_again(
+    centre: Looked, neighbours: tuple[Looked, Looked], fields: list[Plane], hole: Mask
+) -> list[Plane]:
     """Flow from the frame with what its neighbours show in the holes, at the search's size."""
     import cv2
 
-    guesses = [_bring(other, field) for other, field in zip(small[1:], fields, strict=True)]
-    painted = np.where(hole, cv2.addWeighted(guesses[0], 0.5, guesses[1], 0.5, 0), small[0])
-    return [flow8(painted.astype(np.uint8), other, Effort.MEDIUM) for other in small[1:]]
+    one, other = (
+        _bring(looked.small, *places(field, hole.shape))
+        for looked, field in zip(neighbours, fields, strict=True)
+    )
+    painted = np.where(hole, cv2.addWeighted(one, 0.5, other, 0.5, 0), centre.small)
+    return [flow8(painted.astype(np.uint8), looked.small, Effort.MEDIUM) for looked in neighbours]
 
 
-def _enlarged(field: Plane, shape: tuple[int, ...]) -> Plane:
-    """A flow field of the search's size at full size, and in full-size px."""
+def _enlarged(plane: Plane, shape: tuple[int, ...]) -> Plane:
     import cv2
 
-    height, width = shape
-    ratio = width / field.shape[1], height / field.shape[0]
-    # Planes one by one: numpy is slow along an axis of two.
-    planes = [
-        cv2.resize(plane * np.float32(factor), (width, height))
-        for plane, factor in zip(cv2.split(field), ratio, strict=True)
-    ]
-    return np.asarray(cv2.merge(planes), np.float32)
+    return np.asarray(cv2.resize(plane, (shape[1], shape[0])), np.float32)
 
 
-def _bring(plane: Plane, flow: Plane) -> Plane:
+def _bring(plane: Plane, columns: Plane, rows: Plane) -> Plane:
     import cv2
 
-    height, width = plane.shape
-    columns, rows = cv2.split(flow)
-    columns += np.arange(width, dtype=np.float32)
-    rows += np.arange(height, dtype=np.float32)[:, None]
     out: Plane = cv2.remap(plane, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return out
 
 
 def _level(centre: Plane, moved: Plane) -> Plane:
-    """Smooth difference in exposure, deaf to anything smaller than a sixth of the frame."""
+    """Smooth difference in exposure, deaf to anything smaller than a sixth of the frame.
+
+    A quarter of the planes' size.
+    """
     import cv2
 
     height, width = centre.shape
-    size = (max(1, width // 8), max(1, height // 8))
+    size = (max(1, width // 4), max(1, height // 4))
     gap: Plane = cv2.resize(centre - moved, size, interpolation=cv2.INTER_AREA)
-    gap -= np.float32(np.median(gap))
+    middle = np.float32(np.median(gap))
+    gap -= middle
     side = max(3, min(size) // 3 | 1)
     even: Plane = cv2.blur(np.clip(gap, -0.04, 0.04), (side, side))
-    even += np.float32(np.median(centre[::3, ::3] - moved[::3, ::3]))
-    return np.asarray(cv2.resize(even, (width, height)), np.float32)
+    even += np.float32(np.median(centre[::2, ::2] - moved[::2, ::2]))
+    return even
 
 
 def _noise(centre: Plane, moved: list[Plane]) -> Plane:
     """Standard deviation of the difference to a neighbour, for each pixel by its luma."""
-    gap = np.minimum(*(np.abs(centre - plane) for plane in moved))[::2, ::2].ravel()
-    place = np.clip(centre[::2, ::2] * _BINS, 0, _BINS - 1).astype(np.intp).ravel()
+    some = centre[::2, ::2]
+    gap = np.minimum(*(np.abs(some - plane[::2, ::2]) for plane in moved)).ravel()
+    place = np.clip(some * _BINS, 0, _BINS - 1).astype(np.uint8).ravel()
     overall = float(np.median(gap))
     curve = np.full(_BINS, overall)
     for level in range(_BINS):
@@ -227,18 +232,22 @@ def _noise(centre: Plane, moved: list[Plane]) -> Plane:
     # The median of the smaller of two half-normal values is 0.39 of their common sigma.
     curve = np.maximum(curve / 0.39, _NOISE_FLOOR)
     at = (np.arange(_BINS) + 0.5) / _BINS
-    table = np.interp(np.arange(256) / 255, at, curve).astype(np.float32)
-    out: Plane = table[np.clip(centre * 255, 0, 255).astype(np.uint8)]
-    return out
+    return by_level(centre, np.interp(np.arange(256) / 255, at, curve))
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Pixels beyond what both neighbours show, on one side of them."""
+    """Pixels beyond what both neighbours show, on one side of them.
+
+    Attributes:
+        sign: 1 bright, -1 dark.
+        height: ``[h, w]`` how far beyond.
+        strong: ``[h, w]`` those far beyond.
+    """
 
     sign: int
+    height: Plane
     strong: Mask
-    weak: Mask
 
 
 def _candidates(
@@ -248,18 +257,22 @@ def _candidates(
     import cv2
 
     block = np.ones((3, 3), np.uint8)
-    strong, weak = _thresholds(noise, rules)
+    strong = _threshold(_STRONG * noise, _VISIBLE, rules)
     top, bottom = cv2.max(*moved), cv2.min(*moved)
-    bright = _Candidate(1, centre - cv2.dilate(top, block) > strong, centre - top > weak)
-    dark = _Candidate(-1, cv2.erode(bottom, block) - centre > strong, bottom - centre > weak)
-    return bright, dark
+    bright = cv2.subtract(centre, cv2.dilate(top, block)) > strong
+    dark = cv2.subtract(cv2.erode(bottom, block), centre) > strong
+    return (
+        _Candidate(1, np.asarray(cv2.subtract(centre, top), np.float32), bright),
+        _Candidate(-1, np.asarray(cv2.subtract(bottom, centre), np.float32), dark),
+    )
 
 
-def _thresholds(noise: Plane, rules: SpikeRules) -> tuple[Plane, Plane]:
-    scale = np.float32(1 / rules.sensitivity)
-    strong = np.maximum(_STRONG * noise, _VISIBLE) * scale
-    weak = np.maximum(_WEAK * noise, _VISIBLE / 2) * scale
-    return strong, weak
+def _threshold(noise: Plane, least: float, rules: SpikeRules) -> Plane:
+    import cv2
+
+    scale = 1 / rules.sensitivity
+    out = cv2.max(noise, least)
+    return np.asarray(out if scale == 1 else cv2.multiply(out, scale), np.float32)
 
 
 def _marks(
@@ -272,20 +285,21 @@ def _marks(
     import cv2
 
     mask = np.zeros(centre.shape, np.bool_)
-    dispute = np.abs(moved[0] - moved[1])
-    strong, _ = _thresholds(noise, rules)
+    dispute = np.asarray(cv2.absdiff(*moved), np.float32)
+    strong = _threshold(_STRONG * noise, _VISIBLE, rules)
+    weak = _threshold(_WEAK * noise, _VISIBLE / 2, rules)
+    trace = np.float32(_TRACE) * noise
     for found in _candidates(centre, moved, noise, rules):
         if not found.strong.any():
             continue
-        sign = np.float32(found.sign)
-        height = np.minimum(*(sign * (centre - plane) for plane in moved))
-        here = blobs_of(found.weak | found.strong, height, centre, found.strong)
+        height = found.height
+        here = blobs_of((height > weak) | found.strong, height, centre, found.strong)
         keep = here.area_px <= rules.largest_share * centre.size
         keep &= here.means(dispute) <= rules.agreement * here.contrast
         if steps[0] * steps[1] > 0:
             keep &= _sure(here, centre, moved, noise)
-        if rules.reach_px:
-            one, other = (_elsewhere(centre, plane, strong, found.sign) for plane in moved)
+        if rules.reach_px and keep.any():
+            one, other = _elsewhere(centre, moved, strong, found.sign)
             keep &= ~passing(here, (one, other), steps, rules.reach_px)
             keep &= ~attached(here, (one, other), centre, rules.reach_px / 4)
             keep &= ~gliding(here, (one, other), rules.reach_px, _POLE * centre.shape[0])
@@ -294,7 +308,7 @@ def _marks(
         # Where a neighbour is dirty too, the mark has a hole.
         whole: Plane = here.chosen(keep, core).astype(np.uint8)
         whole = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        mask |= _grown(whole > 0, height > _TRACE * noise, rules.grow_px)
+        mask |= _grown(whole > 0, height > trace, rules.grow_px)
     # One-sided evidence is weaker, and so is believed for less of the frame.
     most = rules.most_share if steps[0] * steps[1] < 0 else rules.most_share / 6
     return mask if mask.mean() <= most else np.zeros_like(mask)
@@ -330,14 +344,25 @@ def _grown(mask: Mask, trace: Mask, steps_px: int) -> Mask:
     return mask
 
 
-def _elsewhere(centre: Plane, moved: Plane, strong: Plane, sign: int) -> Blobs:
-    """What the neighbour shows of that sign and the centre does not, on the centre's grid."""
+def _elsewhere(centre: Plane, moved: list[Plane], strong: Plane, sign: int) -> tuple[Blobs, Blobs]:
+    """What the neighbours show of that sign and the centre does not, on the centre's grid."""
     import cv2
 
     block = np.ones((3, 3), np.uint8)
-    edge = cv2.dilate(centre, block) if sign > 0 else cv2.erode(centre, block)
-    found = sign * (moved - edge) > strong
-    return blobs_of(found, sign * (moved - centre), moved)
+    # As bright or as dark as something must be to stand out from the centre.
+    if sign > 0:
+        edge = cv2.add(cv2.dilate(centre, block), strong)
+    else:
+        edge = cv2.subtract(cv2.erode(centre, block), strong)
+    one, other = (
+        blobs_of(
+            cv2.compare(plane, edge, cv2.CMP_GT if sign > 0 else cv2.CMP_LT) > 0,
+            sign * cv2.subtract(plane, centre),
+            plane,
+        )
+        for plane in moved
+    )
+    return one, other
 
 
 def _sure(here: Blobs, centre: Plane, moved: list[Plane], noise: Plane) -> Mask:

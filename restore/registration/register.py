@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.motion.area import shrunk_luma
-from restore.motion.camera import GlobalMotion, MotionModel, global_motion
+from restore.motion.camera import GlobalMotion, MotionModel, Sight, global_motion
 
 __all__ = ["Register"]
 
@@ -30,9 +29,9 @@ class Register:
     """
 
     def __init__(self) -> None:
-        self._key: Tensor | None = None
+        self._key: Sight | None = None
         self._key_at = np.zeros(2)
-        self._last: Tensor | None = None
+        self._last: Sight | None = None
         self._last_at = np.zeros(2)
         self._age = 0
 
@@ -47,34 +46,35 @@ class Register:
             first frame, measured at the frame's centre. Where nothing can be made out (leader,
             pure grain) the picture counts as lying where it lay before.
         """
+        now = Sight(frame)
         if self._key is None or self._last is None:
-            self._key = self._last = frame
+            self._key = self._last = now
             return self._last_at.copy()
-        motion = _motion(self._key, frame)
-        if self._age >= _OLDEST or motion is None or _far(motion, frame):
+        motion = _motion(self._key, now)
+        if self._age >= _OLDEST or motion is None or _far(motion, now):
             self._key, self._key_at, self._age = self._last, self._last_at, 0
-            motion = _motion(self._key, frame)
+            motion = _motion(self._key, now)
         self._age += 1
         if motion is None:
-            self._key, self._key_at, self._age = frame, self._last_at, 0
+            self._key, self._key_at, self._age = now, self._last_at, 0
         else:
-            self._last_at = self._key_at + _shift(motion, frame)
-        self._last = frame
+            self._last_at = self._key_at + _shift(motion, now)
+        self._last = now
         return self._last_at.copy()
 
 
-def _shift(motion: GlobalMotion, frame: Tensor) -> Doubles:
+def _shift(motion: GlobalMotion, frame: Sight) -> Doubles:
     height, width = frame.shape[-2:]
     return np.array(motion.at((width - 1) / 2, (height - 1) / 2))
 
 
-def _far(motion: GlobalMotion, frame: Tensor) -> bool:
+def _far(motion: GlobalMotion, frame: Sight) -> bool:
     away = float(np.abs(_shift(motion, frame)).max())
     zoom = float(np.hypot(motion.matrix[0, 0], motion.matrix[1, 0]))
     return away > _FARTHEST * min(frame.shape[-2:]) or abs(zoom - 1) > _ZOOM
 
 
-def _motion(source: Tensor, target: Tensor) -> GlobalMotion | None:
+def _motion(source: Sight, target: Sight) -> GlobalMotion | None:
     """The motion, or None where the frames do not bear it out."""
     found = global_motion(source, target, MotionModel.SIMILARITY)
     across, down = _shift(found, source)
@@ -83,7 +83,7 @@ def _motion(source: Tensor, target: Tensor) -> GlobalMotion | None:
     if max(abs(across), abs(down)) <= _SURE_PX:
         return found
     factor = max(1, max(source.shape[-2:]) // _CHECK_PX)
-    one, other = shrunk_luma(source, factor), shrunk_luma(target, factor)
+    one, other = source.luma(factor), target.luma(factor)
     shift = np.array([across, down]) / factor
     # The opposite shift blurs just as much by interpolation, and fits worse if there is a fit.
     fit, misfit = _gap(one, other, shift), _gap(one, other, -shift)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from restore.engine.remember import Remembered
 from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.engine.trace import Trace
-from restore.motion.spikes import Plane, SpikeRules, Spikes, filled, find_spikes
+from restore.motion.holes import filled
+from restore.motion.spikes import Looked, Plane, SpikeRules, Spikes, find_spikes, looked_at
 from restore.motion.warp import sample
 from restore.stages import StageContext
 
@@ -21,6 +23,7 @@ __all__ = ["Dust"]
 
 _RADIUS = 2
 _FIT_PX = 12  # how far about a mark the neighbours are judged
+_CELL_PX = 16  # pieces about marks are whole numbers of these; beyond it nothing is judged
 
 
 class Dust:
@@ -61,6 +64,7 @@ class Dust:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._seen = Remembered(_looked, 2 * _RADIUS + 1)
         self._marked_px = 0
         self._seen_px = 0
 
@@ -81,7 +85,25 @@ class Dust:
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, 5, 3, h, w]`` to ``[N, 3, h, w]``."""
-        return stacked([self._cleaned(window) for window in windows])
+        return stacked(
+            [self.run_frames(w.unbind(), s) for w, s in zip(windows, seeds, strict=True)]
+        )
+
+    def run_frames(self, frames: Sequence[Tensor], seed: int) -> Tensor:
+        """5 of ``[3, h, w]`` to ``[3, h, w]``."""
+        centre = frames[_RADIUS]
+        pair = _neighbours(frames)
+        if pair is None:
+            return centre
+        found = self._find(frames, pair)
+        self._seen_px += found.mask.size
+        self._marked_px += int(found.mask.sum())
+        if not found.mask.any():
+            return centre
+        out = centre.clone()
+        seen = self._seen.of(centre).soft
+        _repair(out, [frames[_RADIUS + step] for step in pair], seen, found)
+        return out
 
     def mask(self, windows: Tensor) -> Tensor:
         """What :meth:`run` would repair.
@@ -94,54 +116,51 @@ class Dust:
         """
         masks = []
         for window in windows:
-            pair = _neighbours(window)
-            found = self._find(window, pair) if pair else None
+            frames = window.unbind()
+            pair = _neighbours(frames)
+            found = self._find(frames, pair) if pair else None
             shape = window.shape[-2:]
             masks.append(
                 torch.from_numpy(found.mask) if found else torch.zeros(shape, dtype=torch.bool)
             )
         return torch.stack(masks)[:, None].to(windows)
 
-    def _find(self, window: Tensor, pair: tuple[int, int]) -> Spikes:
+    def _find(self, frames: Sequence[Tensor], pair: tuple[int, int]) -> Spikes:
         settings = self._settings
         rules = SpikeRules(
             sensitivity=settings.sensitivity,
             agreement=settings.agreement,
-            reach_px=settings.protect * window.shape[-2],
+            reach_px=settings.protect * frames[0].shape[-2],
             largest_share=settings.largest,
             grow_px=settings.grow_px,
         )
-        centre, one, other = (_luma(window[_RADIUS + step]) for step in (0, *pair))
+        centre, one, other = (self._seen.of(frames[_RADIUS + step]) for step in (0, *pair))
         return find_spikes(centre, (one, other), pair, rules)
 
-    def _cleaned(self, window: Tensor) -> Tensor:
-        out = window[_RADIUS].clone()
-        pair = _neighbours(window)
-        if pair is None:
-            return out
-        found = self._find(window, pair)
-        self._seen_px += found.mask.size
-        self._marked_px += int(found.mask.sum())
-        if found.mask.any():
-            _repair(out, [window[_RADIUS + step] for step in pair], found)
-        return out
 
-
-def _neighbours(window: Tensor) -> tuple[int, int] | None:
+def _neighbours(frames: Sequence[Tensor]) -> tuple[int, int] | None:
     """Places of the two frames to compare with, in frames from the centre.
 
     At the ends of a shot the engine repeats a frame: there both come from the other side. None
     where there are not two.
     """
-    centre = window[_RADIUS]
-    past = [step for step in (-1, -2) if not torch.equal(window[_RADIUS + step], centre)]
-    future = [step for step in (1, 2) if not torch.equal(window[_RADIUS + step], centre)]
+    centre = frames[_RADIUS]
+    past = [step for step in (-1, -2) if not _same(frames[_RADIUS + step], centre)]
+    future = [step for step in (1, 2) if not _same(frames[_RADIUS + step], centre)]
     if past and future:
         return past[0], future[0]
     for side in (past, future):
-        if len(side) == 2 and not torch.equal(*(window[_RADIUS + step] for step in side)):
+        if len(side) == 2 and not _same(*(frames[_RADIUS + step] for step in side)):
             return side[0], side[1]
     return None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one is other or torch.equal(one, other)
+
+
+def _looked(frame: Tensor) -> Looked:
+    return looked_at(_luma(frame))
 
 
 def _luma(frame: Tensor) -> Plane:
@@ -149,39 +168,66 @@ def _luma(frame: Tensor) -> Plane:
     return ((red + green + blue) / 3).cpu().numpy()
 
 
-def _repair(out: Tensor, neighbours: list[Tensor], found: Spikes) -> None:
-    """Fill the marked pixels of ``[3, h, w]`` in place."""
+def _repair(out: Tensor, neighbours: list[Tensor], centre: Plane, found: Spikes) -> None:
+    """Fill the marked pixels of ``[3, h, w]`` in place; ``centre`` is what was searched."""
     rows, columns = np.nonzero(found.mask)
-    weights = _weights(_luma(out), found)[:, rows, columns]
+    weights = _weights(centre, found, rows, columns)
     fill = torch.zeros(3, len(rows), device=out.device)
-    for picture, flow, level, weight in zip(
-        neighbours, found.flows, found.levels, weights, strict=True
+    for picture, at, level, weight in zip(
+        neighbours, found.places, found.levels, weights, strict=True
     ):
-        points = np.stack([columns, rows], 1) + flow[rows, columns]
-        values = sample(picture, torch.from_numpy(points.astype(np.float32)).to(out), "bicubic")
+        points = np.stack([plane[rows, columns] for plane in at], 1)
+        values = sample(picture, torch.from_numpy(points).to(out), "bicubic")
         shift = torch.from_numpy(level[rows, columns]).to(out)
         fill += (values + shift) * torch.from_numpy(weight).to(out)
-    at = torch.from_numpy(rows).to(out.device), torch.from_numpy(columns).to(out.device)
-    out[:, at[0], at[1]] = fill
+    place = torch.from_numpy(rows).to(out.device), torch.from_numpy(columns).to(out.device)
+    out[:, place[0], place[1]] = fill
 
 
-def _weights(centre: Plane, found: Spikes) -> NDArray[np.float32]:
+def _weights(
+    centre: Plane, found: Spikes, rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """How much each neighbour is worth at the marked pixels, ``[2, P]`` with sum 1.
+
+    In pieces about the marks, which cover little of a frame.
+    """
+    import cv2
+
+    height, width = found.mask.shape
+    cells = np.zeros((-(-height // _CELL_PX), -(-width // _CELL_PX)), np.uint8)
+    cells[rows // _CELL_PX, columns // _CELL_PX] = 1
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(
+        cv2.dilate(cells, np.ones((3, 3), np.uint8))
+    )
+    piece_of = labels[rows // _CELL_PX, columns // _CELL_PX]
+    out = np.empty((2, len(rows)), np.float32)
+    for number, (left, top, across, down) in enumerate(boxes[1:, :4] * _CELL_PX, 1):
+        here = piece_of == number
+        box = np.s_[top : top + down, left : left + across]
+        moved = (found.moved[0][box], found.moved[1][box])
+        worth = _worth(centre[box], moved, found.mask[box], np.float32(found.noise**2))
+        out[:, here] = worth[:, rows[here] - top, columns[here] - left]
+    return out
+
+
+def _worth(
+    centre: Plane, moved: tuple[Plane, Plane], mask: NDArray[np.bool_], floor: np.float32
+) -> NDArray[np.float32]:
     """How much each neighbour is worth, ``[2, h, w]`` with sum 1.
 
     A neighbour counts by how well it fits about the mark. Where the two differ by more than the
     noise, one of them is dirty or hidden itself: there the one counts that is nearer to what the
     frame's own surroundings let expect.
     """
-    known = ~found.mask
-    expected = filled(centre, found.mask)
+    known = ~mask
+    expected = filled(centre, mask)
     share = _blur(known.astype(np.float32))
     misfit, doubt = [], []
-    for moved in found.moved:
-        error = np.square(centre - moved) * known
+    for plane in moved:
+        error = np.square(centre - plane) * known
         misfit.append(_blur(error) / np.maximum(share, 1e-3))
-        doubt.append(np.square(expected - moved))
-    floor = np.float32(found.noise**2)
-    apart = np.square(found.moved[0] - found.moved[1]) > 16 * floor
+        doubt.append(np.square(expected - plane))
+    apart = np.square(moved[0] - moved[1]) > 16 * floor
     costs = np.stack(
         [m + np.where(apart, d, 0) + floor for m, d in zip(misfit, doubt, strict=True)]
     )

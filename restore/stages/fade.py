@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from restore.analysis.dyes import DyeFade, DyeTally, fit_fade, neutral_points
+from restore.analysis.pictures import small_rgb
 from restore.engine.stage import Memory, StreamSpec
 from restore.engine.trace import Trace
 from restore.errors import InvalidInput
@@ -30,6 +30,7 @@ _PACE: Final = 1 / 64  # share of the way to a new finding that one frame goes
 _LEADER: Final = (0.06, 0.16)  # brightest luma of a frame that is left alone, that is corrected
 _LINEAR: Final = 0.002  # R'G'B' below which powers are carried on as straight lines
 _KNEE: Final = 0.9
+_NOTHING: Final = 1e-5  # change of a logarithm that no 16 bit sample shows
 
 
 class Fade:
@@ -145,9 +146,10 @@ class Fade:
         low, high = _LEADER
         shown = min(max((brightest - low) / (high - low), 0.0), 1.0)
         share = self._settings.strength * shown * shown * (3 - 2 * shown)
-        if not share:
+        if not share or fade.changes_less_than(_NOTHING):
             return frame
-        return replace(frame, data=frame.data.lerp(corrected(frame.data, fade), share))
+        out = corrected(frame.data, fade)
+        return replace(frame, data=torch.lerp(frame.data, out, share, out=out))
 
 
 class _Shot:
@@ -196,8 +198,11 @@ def corrected(data: Tensor, fade: DyeFade) -> Tensor:
     gain = torch.tensor(fade.gain, dtype=data.dtype, device=data.device)[:, None, None]
     power = torch.tensor(1 / fade.power, dtype=data.dtype, device=data.device)[:, None, None]
     bent = data.clamp(min=_LINEAR).log_().sub_(gain).mul_(power).exp_()
-    out = torch.where(data < _LINEAR, bent * (data / _LINEAR), bent)
-    out = (out - fade.pedestal) / (1 - fade.pedestal)
+    out = bent
+    if float(data.min()) < _LINEAR:
+        out = torch.where(data < _LINEAR, bent * (data / _LINEAR), bent)
+    if fade.pedestal:
+        out.sub_(fade.pedestal).div_(1 - fade.pedestal)
     tops = (np.exp(-fade.gain / fade.power) - fade.pedestal) / (1 - fade.pedestal)
     for channel, top in enumerate(tops.tolist()):
         if top > 1.001:
@@ -233,9 +238,7 @@ def _from_reference(frame: Frame, settings: Fade.Settings) -> DyeFade:
 
 def _small(data: Tensor) -> NDArray[Any]:
     """``[3, h, w]`` to a small ``[h, w, 3]`` on the CPU, by area averages."""
-    factor = max(1, round(max(data.shape[-2:]) / _LONG_SIDE_PX))
-    small = F.avg_pool2d(data[None], factor, ceil_mode=True)[0] if factor > 1 else data
-    return np.ascontiguousarray(small.permute(1, 2, 0).to("cpu", torch.float32).numpy())
+    return small_rgb(data, _LONG_SIDE_PX)
 
 
 def _brightest(small: NDArray[Any]) -> float:

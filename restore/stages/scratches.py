@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from restore.engine.remember import Remembered
 from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.engine.trace import Trace
-from restore.motion.lines import REACH_PX, Line, LineRules, find_lines
+from restore.motion.lines import REACH_PX, Line, LineRules, find_lines, reduced
 from restore.stages import StageContext
 
 __all__ = ["Scratches"]
@@ -59,6 +60,7 @@ class Scratches:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._seen = Remembered(reduced, 2 * _RADIUS + 1)
         self._frames = 0
         self._lines = 0
 
@@ -79,7 +81,22 @@ class Scratches:
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
         """``[N, 5, 3, h, w]`` to ``[N, 3, h, w]``."""
-        return stacked([self._cleaned(window) for window in windows])
+        return stacked(
+            [self.run_frames(w.unbind(), s) for w, s in zip(windows, seeds, strict=True)]
+        )
+
+    def run_frames(self, frames: Sequence[Tensor], seed: int) -> Tensor:
+        """5 of ``[3, h, w]`` to ``[3, h, w]``."""
+        centre = frames[_RADIUS]
+        lines = self._found(frames)
+        self._frames += 1
+        self._lines += len(lines)
+        if not lines:
+            return centre
+        picture = centre.cpu().numpy().copy()
+        for line in lines:
+            _repair(picture, line, self._settings.strength)
+        return torch.from_numpy(picture).to(centre)
 
     def mask(self, windows: Tensor) -> Tensor:
         """Where :meth:`run` would repair.
@@ -92,27 +109,15 @@ class Scratches:
         """
         out = torch.zeros(len(windows), 1, *windows.shape[-2:])
         for number, window in enumerate(windows):
-            for line in self._found(window):
+            for line in self._found(window.unbind()):
                 rows, columns = line.pixels(window.shape[-2], window.shape[-1])
                 out[number, 0, torch.from_numpy(rows), torch.from_numpy(columns)] = 1
         return out.to(windows)
 
-    def _cleaned(self, window: Tensor) -> Tensor:
-        out = window[_RADIUS].clone()
-        lines = self._found(window)
-        self._frames += 1
-        self._lines += len(lines)
-        if not lines:
-            return out
-        picture = out.cpu().numpy()
-        for line in lines:
-            _repair(picture, line, self._settings.strength)
-        return torch.from_numpy(picture).to(out)
-
-    def _found(self, window: Tensor) -> list[Line]:
+    def _found(self, window: Sequence[Tensor]) -> list[Line]:
         settings = self._settings
         rules = LineRules(settings.sensitivity, settings.length, settings.width_px)
-        return find_lines(window, _RADIUS, rules)
+        return find_lines(window, _RADIUS, rules, self._seen.of)
 
 
 def _repair(picture: Plane, line: Line, strength: float) -> None:
