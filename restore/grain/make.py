@@ -98,7 +98,8 @@ def _mirrored(waves: NDArray[np.int16]) -> NDArray[np.int16]:
     """``[2, 3, h]`` real and imaginary parts, each frequency the other's conjugate."""
     back = np.roll(waves[..., ::-1], 1, axis=-1).astype(np.float64)
     back[1] = -back[1]
-    return np.rint((waves + back) / np.sqrt(2)).clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
+    both = np.rint((waves + back) / np.sqrt(2))
+    return np.asarray(both.clip(-(1 << 15), (1 << 15) - 1).astype(np.int16))
 
 
 def _correlated(factors: Tensor, white: Tensor) -> Tensor:

@@ -268,11 +268,9 @@ def _candidates(
 
 
 def _threshold(noise: Plane, least: float, rules: SpikeRules) -> Plane:
-    import cv2
-
-    scale = 1 / rules.sensitivity
-    out = cv2.max(noise, least)
-    return np.asarray(out if scale == 1 else cv2.multiply(out, scale), np.float32)
+    out = np.maximum(noise, np.float32(least))
+    out *= np.float32(1 / rules.sensitivity)
+    return out
 
 
 def _marks(

@@ -78,24 +78,23 @@ def _both(picture: Tensor, across_px: float, down_px: float) -> Tensor:
     """The same sums for both axes, in one pass over memory."""
     import cv2
 
-    kernels, anchor = [], []
+    kernels, anchors = [], []
     # Moving by whole pixels is the filter's anchor, as far as that lies within the filter.
     for by_px, axis in ((across_px, 2), (down_px, 1)):
         whole, part = _split(by_px)
-        within = min(max(whole, -_LOBES), _LOBES - 1)
-        if whole != within or not part:
-            picture = _whole(picture, whole if not part else whole - within, axis)
-            within = within if part else 0
+        within = min(max(whole, -_LOBES), _LOBES - 1) if part else 0
+        if whole != within:
+            picture = _whole(picture, whole - within, axis)
         kernels.append(_weights(part).numpy() if part else np.ones(1))
-        anchor.append(_LOBES + within if part else 0)
+        anchors.append(_LOBES + within if part else 0)
     if not any(len(kernel) > 1 for kernel in kernels):
         return picture
     out = torch.empty(picture.shape)
+    across, down = kernels
     for plane, moved in zip(picture.numpy(), out.numpy(), strict=True):
         cv2.sepFilter2D(
-            plane, cv2.CV_32F, *kernels, dst=moved, anchor=tuple(anchor),
-            borderType=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
+            plane, cv2.CV_32F, across, down, moved, anchors, borderType=cv2.BORDER_REPLICATE
+        )
     return out
 
 

@@ -116,7 +116,7 @@ class Degrain:
         low, high = _AGREE
         for other, gap in zip(moved, gaps, strict=True):
             # (high - gap / grain) / (high - low), held within 0 and 1.
-            share = cv2.divide(gap, grain, scale=-1 / (high - low))
+            share = np.asarray(cv2.divide(gap, grain, scale=-1 / (high - low)), np.float32)
             share += np.float32(high / (high - low))
             np.clip(share, 0, 1, out=share)
             cv2.accumulateProduct(other, cv2.merge([share] * 3), total)
