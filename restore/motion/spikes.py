@@ -20,9 +20,11 @@ Mask = NDArray[np.bool_]
 
 _BINS: Final = 12  # of luma, for the noise curve
 _NOISE_FLOOR: Final = 0.004  # 1 of 255
-_STRONG: Final = 1.9  # times the noise, beyond the neighbours' local range
+_STRONG: Final = 2.5  # times the noise, beyond the neighbours' local range
 _WEAK: Final = 2.0  # times the noise, beyond the neighbours' values
+_AGAIN: Final = 1.9  # times the noise: what a neighbour shows of a thing that flies past
 _RIM: Final = 0.15  # share of its contrast at which a mark ends
+_LEAST: Final = 3.2  # times the noise, of a mark's own pixels
 _TRACE: Final = 0.6  # times the noise, beside a mark
 _RING_PX: Final = 8  # about a mark
 _MISFIT: Final = 2.0  # times the noise, mean about a mark
@@ -61,11 +63,13 @@ class Looked:
     """A frame as the search for spikes sees it; worked out once, it serves as centre and neighbour.
 
     Attributes:
-        soft: ``[h, w]`` luma, blurred lightly.
+        luma: ``[h, w]``.
+        soft: the same, blurred lightly.
         half: ``[h / 2, w / 2]`` luma.
         small: the same in 8 bit, small dirt ranked out so that it does not steer a flow search.
     """
 
+    luma: Plane
     soft: Plane
     half: Plane
     small: NDArray[np.uint8]
@@ -84,7 +88,8 @@ def looked_at(luma: Plane) -> Looked:
     half = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.float32)
     stretched = np.clip(half * np.float32(255), 0, 255).astype(np.uint8)
     small = np.asarray(cv2.medianBlur(stretched, 3), np.uint8)
-    return Looked(np.asarray(cv2.GaussianBlur(luma, (0, 0), 0.6), np.float32), half, small)
+    soft = np.asarray(cv2.GaussianBlur(luma, (0, 0), 0.6), np.float32)
+    return Looked(luma, soft, half, small)
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def _fields(
     ]
     noise = _noise(centre.half, moved)
     suspects = [found.strong for found in _candidates(centre.half, moved, noise, rules)]
-    hole = cv2.dilate(np.logical_or(*suspects).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    hole = cv2.dilate(np.logical_or(*suspects).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if hole.any():
         fields = [filled(field, hole) for field in fields]
         fields = _searched_again(centre, neighbours, fields, hole)
@@ -284,9 +289,9 @@ def _marks(
 
     mask = np.zeros(centre.shape, np.bool_)
     dispute = np.asarray(cv2.absdiff(*moved), np.float32)
-    strong = _threshold(_STRONG * noise, _VISIBLE, rules)
+    again = _threshold(_AGAIN * noise, _VISIBLE, rules)
     weak = _threshold(_WEAK * noise, _VISIBLE / 2, rules)
-    trace = np.float32(_TRACE) * noise
+    least, trace = np.float32(_LEAST) * noise, np.float32(_TRACE) * noise
     for found in _candidates(centre, moved, noise, rules):
         if not found.strong.any():
             continue
@@ -297,12 +302,13 @@ def _marks(
         if steps[0] * steps[1] > 0:
             keep &= _sure(here, centre, moved, noise)
         if rules.reach_px and keep.any():
-            one, other = _elsewhere(centre, moved, strong, found.sign)
+            one, other = _elsewhere(centre, moved, again, found.sign)
             keep &= ~passing(here, (one, other), steps, rules.reach_px)
             keep &= ~attached(here, (one, other), centre, rules.reach_px / 4)
             keep &= ~gliding(here, (one, other), rules.reach_px, _POLE * centre.shape[0])
             keep &= ~_slipped(here, moved, height, _POLE * centre.shape[0])
-        core = height.ravel()[here.place] > _RIM * here.contrast[here.owner]
+        stands = height.ravel()[here.place]
+        core = stands > np.maximum(_RIM * here.contrast[here.owner], least.ravel()[here.place])
         # Where a neighbour is dirty too, the mark has a hole.
         whole: Plane = here.chosen(keep, core).astype(np.uint8)
         whole = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))

@@ -101,7 +101,7 @@ class Dust:
         if not found.mask.any():
             return centre
         out = centre.clone()
-        seen = self._seen.of(centre).soft
+        seen = self._seen.of(centre).luma
         _repair(out, [frames[_RADIUS + step] for step in pair], seen, found)
         return out
 
