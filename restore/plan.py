@@ -155,7 +155,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     reader = open_source(job) if job.source == "-" else None
     info = reader.info if reader else cut_info(probe(job.source, rate=job.rate), job.recipe.crop)
     check_rate(info, None if job.rate is None else format_rate(job.rate))
-    delivery, encoder_note = delivery_here(_delivery(job, info))
+    delivery = _delivery(job, info)
     check_destination(job.source, job.destination, delivery)
     frames = expected_frames(info, job.range)
     check_frames(job.destination, delivery, frames, job.range)
@@ -174,6 +174,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     video = video_of(info, size, job.range, first.frame_rate, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
+    delivery, encoder_note = delivery_here(delivery, video)
     return JobPlan(
         job=job,
         source=info,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -15,7 +17,9 @@ from restore.api import make_job
 from restore.color import ChromaSite, ColorSpec, Matrix, Primaries, Range, Transfer
 from restore.errors import InvalidInput
 from restore.frames import PIXEL_FORMATS, RawFrame
+from restore.media import hardware, profiles
 from restore.media.hardware import delivery_here, encoder_trouble
+from restore.media.master import VideoSpec
 from restore.media.packing import encoder_format, to_video_frame
 from restore.media.probe import probe
 from restore.media.profiles import Delivery
@@ -24,7 +28,18 @@ from restore.recipe import Recipe
 from restore.restoration import run_job
 from tests.cli_material import write_clip
 
-here = {name: encoder_trouble(name) for name in ("h264_nvenc", "hevc_nvenc")}
+BT709 = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaSite.LEFT)
+
+
+def video_of(width: int, height: int) -> VideoSpec:
+    return VideoSpec(width, height, Fraction(1, 25), BT709, frame_rate=Fraction(25))
+
+
+VIDEO = video_of(192, 128)
+here = {
+    profile: encoder_trouble(Delivery(profile, bit_depth=8, encoder="hardware"), VIDEO)
+    for profile in ("h264", "h265")
+}
 needs_none = pytest.mark.skipif(not all(here.values()), reason="there is a hardware encoder")
 
 
@@ -46,7 +61,7 @@ def heard(path: Path) -> tuple[object, ...]:
 )
 def test_software_takes_its_place_and_says_so(profile, software):
     asked = Delivery(profile, crf=20, speed="p6", bit_depth=8, encoder="hardware")
-    found, note = delivery_here(asked)
+    found, note = delivery_here(asked, VIDEO)
     assert found == Delivery(profile, crf=20, bit_depth=8)
     assert note.startswith("no hardware encoder (")
     assert note.endswith(f"): {software} encodes")
@@ -55,7 +70,7 @@ def test_software_takes_its_place_and_says_so(profile, software):
 
 def test_software_stays_as_it_is():
     asked = Delivery("h264", speed="veryfast")
-    assert delivery_here(asked) == (asked, "")
+    assert delivery_here(asked, VIDEO) == (asked, "")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +85,81 @@ def test_software_stays_as_it_is():
 def test_what_hardware_cannot_do_is_refused_in_words(settings, words):
     with pytest.raises(InvalidInput, match=words.replace("(", r"\(")):
         Delivery(**{"encoder": "hardware", **settings})
+
+
+class Driver:
+    """Counts what is asked of FFmpeg; stands between it and the room that asks."""
+
+    def __init__(self, monkeypatch, encoder: str) -> None:
+        # Software in the place of a GPU's encoder: the same way to the same library.
+        stood_in = {
+            name: replace(facts, encoder=encoder, options={}, speeds=(), default_speed=None)
+            for name, facts in profiles.HARDWARE.items()
+        }
+        monkeypatch.setattr(profiles, "HARDWARE", stood_in)
+        hardware._open.cache_clear()
+        self.asked: list[tuple[int, int, str]] = []
+        self.is_broken = False
+        create = av.CodecContext.create
+
+        def watched(name, mode):
+            context = create(name, mode)
+            driver = self
+
+            class Watched:
+                def open(self):
+                    driver.asked.append((context.width, context.height, context.pix_fmt))
+                    if driver.is_broken:
+                        raise av.error.ExternalError(542398533, "no session is free")
+                    context.open()
+
+                def __getattr__(self, key):
+                    return getattr(context, key)
+
+                def __setattr__(self, key, value):
+                    setattr(context, key, value)
+
+            return Watched()
+
+        asked = SimpleNamespace(CodecContext=SimpleNamespace(create=watched))
+        asked.FFmpegError = av.FFmpegError
+        monkeypatch.setattr(hardware, "av", asked)
+        monkeypatch.setattr(hardware, "VideoCodecContext", object)
+
+
+def test_the_driver_is_asked_for_the_real_size_and_depth(monkeypatch):
+    driver = Driver(monkeypatch, "libx265")
+    for bits in (8, 10):
+        asked = Delivery("h265", bit_depth=bits, encoder="hardware")
+        for size in ((320, 240), (720, 576)):
+            video = video_of(*size)
+            assert delivery_here(asked, video) == (asked, "")
+            assert delivery_here(asked, video) == (asked, "")
+    assert driver.asked == [
+        (width, height, form)
+        for form in ("yuv420p", "yuv420p10le")
+        for width, height in ((320, 240), (720, 576))
+    ]
+
+
+def test_a_failure_is_not_remembered(monkeypatch):
+    driver = Driver(monkeypatch, "libx264")
+    asked = Delivery("h264", encoder="hardware")
+    driver.is_broken = True
+    for _ in range(2):
+        found, note = delivery_here(asked, VIDEO)
+        assert found.encoder == "software"
+        assert "for 192x128 in yuv420p: " in note
+        assert "no session is free" in note
+    driver.is_broken = False
+    assert delivery_here(asked, VIDEO) == (asked, "")
+    assert len(driver.asked) == 3
+
+
+def test_a_size_that_only_software_takes_goes_to_software():
+    found, note = delivery_here(Delivery("h264", encoder="hardware"), video_of(96, 48))
+    assert found == Delivery("h264")
+    assert "96x48 for h264; expected at least 160x64" in note
 
 
 @needs_none
@@ -94,8 +184,7 @@ def test_ten_bits_reach_the_encoder_unchanged(half_width, half_height, seed):
     shapes = [(height, width), *[(half_height, half_width)] * 2]
     planes = tuple(draw.integers(0, 1024, shape, dtype=np.uint16) for shape in shapes)
     layout = encoder_format("hevc_nvenc", form)
-    color = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaSite.LEFT)
-    given_frame = RawFrame(planes, form, width, height, 0, Fraction(1, 25), color, 0)
+    given_frame = RawFrame(planes, form, width, height, 0, Fraction(1, 25), BT709, 0)
     frame = to_video_frame(given_frame, layout)
     assert frame.format.name == "p010le"
     luma, chroma = (
@@ -109,7 +198,7 @@ def test_ten_bits_reach_the_encoder_unchanged(half_width, half_height, seed):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(bool(here["hevc_nvenc"]), reason=here["hevc_nvenc"] or "-")
+@pytest.mark.skipif(bool(here["h265"]), reason=here["h265"] or "-")
 @pytest.mark.parametrize("bits", [8, 10])
 def test_hardware_keeps_depth_colour_and_times(tmp_path, bits):
     source = film(tmp_path, 30)

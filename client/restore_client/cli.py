@@ -13,7 +13,19 @@ from restore_client.v1 import job_pb2
 
 __all__ = ["main"]
 
-_TEXTS = ("scale", "model", "quality", "look", "fps", "slowmo", "backend", "precision", "codec")
+_TEXTS = (
+    "scale",
+    "model",
+    "quality",
+    "look",
+    "fps",
+    "slowmo",
+    "backend",
+    "precision",
+    "codec",
+    "speed",
+)
+_ENCODERS = ("software", "hardware")
 # What an entry of the catalogue is told by, whichever it has first.
 _ABOUT = ("description", "summary", "licence", "class_name")
 
@@ -32,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in _TEXTS:
         submit.add_argument(f"--{name}")
     submit.add_argument("--crf", type=int)
+    submit.add_argument("--encoder", choices=_ENCODERS, help="hardware: the server's GPU encodes")
     submit.add_argument("--invent", type=float, help="0 to 1: how far detail may be made up")
     generate = commands.add_parser(
         "generate", help="have the clips of a list of shots made and restored, fetch them"
@@ -68,7 +81,7 @@ def _submit(client: Client, given: argparse.Namespace) -> int:
     )
     options = {
         key: getattr(given, key)
-        for key in (*_TEXTS, "crf", "invent")
+        for key in (*_TEXTS, "crf", "encoder", "invent")
         if getattr(given, key) is not None
     }
     container = given.destination.suffix.lower()

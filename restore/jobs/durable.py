@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,25 @@ def make_durable(
     body |= {"source_sha256": digest, "sidecars": beside, "undivided": why}
     body["timings"] = {label: one.packed() for label, one in timings.items()}
     body["threads"] = threads or os.cpu_count() or 1
-    return DurablePlan(body), job, planned
+    pinned, said = _pinned(job, planned)
+    if said:
+        body["notes"] = [said]
+    return DurablePlan(body), pinned, planned
+
+
+def _pinned(job: Job, planned: JobPlan) -> tuple[Job, str]:
+    """The job with the encoder that was found, so that all who work on it write by the same one.
+
+    Returns:
+        The job, and what those who see the encoder named cannot say any more.
+    """
+    asked, found = job.recipe.delivery, planned.delivery
+    if asked.get("encoder") != "hardware" or found.encoder == "hardware":
+        return job, ""
+    # Without the driver's words, which may differ next time: they would make it another job.
+    said = f"no hardware encoder when the job was planned: {found.facts.encoder} encodes"
+    delivery = {name: value for name, value in asdict(found).items() if value is not None}
+    return replace(job, recipe=replace(job.recipe, delivery=delivery)), said
 
 
 def _listed(job: Job, timings: Mapping[str, Timings | Survey]) -> JobPlan:

@@ -198,7 +198,7 @@ class Work:
             written = writer.close()
         texts = self._plan.body["sidecars"]
         beside = save_beside(job.destination, texts, overwrite=overwrite or job.overwrite)
-        heard = [*planned.notes]
+        heard = [*planned.notes, *self._plan.body.get("notes", [])]
         for row in kept:
             heard += row.report.get("warnings", [])
         return {

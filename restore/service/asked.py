@@ -12,8 +12,9 @@ from restore.models.store import ModelStore
 from restore.recipe import Recipe, Step, load_preset, recipe_from_toml
 from restore.service.v1 import common_pb2
 
-__all__ = ["recipe_of"]
+__all__ = ["delivery_of", "recipe_of"]
 
+_DELIVERY = ("codec", "crf", "speed", "bit_depth", "encoder")
 _OPTIONS = (
     *("scale", "model", "deartifact_model", "quality", "seed", "precision"),
     *("backend", "invent", "look", "fps", "slowmo"),
@@ -48,6 +49,15 @@ def recipe_of(asked: common_pb2.Recipe) -> tuple[Recipe, RunOptions]:
     # Cut lists are put beside results; on a server nobody would find them there.
     steps = [_quiet(step) for step in recipe.steps]
     return replace(recipe, steps=tuple(steps)), options
+
+
+def delivery_of(asked: common_pb2.Delivery) -> RunOptions:
+    """What a client says of the delivery, beside its container."""
+    options: RunOptions = {}
+    for name in _DELIVERY:
+        if asked.HasField(name):
+            options[name] = getattr(asked, name)  # type: ignore[literal-required]
+    return options
 
 
 def _quiet(step: Step) -> Step:

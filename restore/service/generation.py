@@ -21,7 +21,7 @@ from restore.generate.shotlist import shots_from
 from restore.jobs.order import order_to_json
 from restore.jobs.rows import JobRow
 from restore.jobs.storage import Storage
-from restore.service.asked import recipe_of
+from restore.service.asked import delivery_of, recipe_of
 from restore.service.auth import principal_of
 from restore.service.jobs import Jobs
 from restore.service.names import parse_name, request_id
@@ -150,9 +150,7 @@ class Generation(rpc.GenerationServiceServicer):
             recipe.preset = "generated"
         chosen, options = recipe_of(recipe)
         wanted = request.delivery
-        for field in ("codec", "crf", "speed", "bit_depth"):
-            if wanted.HasField(field):
-                options[field] = getattr(wanted, field)
+        options |= delivery_of(wanted)
         if shot.invent is not None:
             options["invent"] = shot.invent
         place = self._jobs.deliverable(name, wanted.container or ".mp4")

@@ -18,7 +18,7 @@ from restore.jobs.journal import Journal
 from restore.jobs.order import order_to_json
 from restore.jobs.rows import JobRow, JobState
 from restore.plan import JobPlan, plan_job
-from restore.service.asked import recipe_of
+from restore.service.asked import delivery_of, recipe_of
 from restore.service.auth import principal_of
 from restore.service.deliverables import Deliverables
 from restore.service.dispatch import Dispatcher
@@ -142,9 +142,7 @@ class Jobs(rpc.JobServiceServicer):
         wanted = request.delivery
         place_of = self.deliverable(name, wanted.container or ".mkv")
         recipe, options = recipe_of(request.recipe)
-        for field in ("codec", "crf", "speed", "bit_depth"):
-            if wanted.HasField(field):
-                options[field] = getattr(wanted, field)
+        options |= delivery_of(wanted)
         if request.HasField("range"):
             stop = request.range.stop if request.range.HasField("stop") else None
             options["range"] = FrameRange(request.range.start, stop)

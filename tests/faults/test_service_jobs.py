@@ -18,7 +18,12 @@ from restore_client import Client, ServiceError
 from restore_client.v1 import common_pb2 as common
 from restore_client.v1 import job_pb2 as pb
 
+from restore.api import make_job
 from restore.errors import InvalidInput
+from restore.media.hardware import encoder_trouble
+from restore.media.profiles import Delivery
+from restore.plan import plan_job
+from restore.recipe import load_preset
 from restore.service.names import parse_name, request_id
 from restore.service.settings import load_settings
 from tests.faults import barcode
@@ -120,6 +125,27 @@ def test_backend_invention_and_rate_reach_the_job(ann, film, world, tmp_path):
     assert "gate" in told["upscale"]
     assert done.deliverable.frames == 40
     ann.delete(job.name)
+
+
+def hardware_trouble(film: Path) -> str:
+    """What keeps a GPU of this machine from encoding the film; empty where one can."""
+    plan = plan_job(make_job(film, film.with_name("never.mp4"), load_preset("transcode"), {}))
+    try:
+        return encoder_trouble(Delivery("h264", encoder="hardware"), plan.video)
+    except InvalidInput as error:
+        return str(error)
+
+
+def test_the_choice_of_an_encoder_reaches_the_job(ann, film, tmp_path):
+    name = ann.upload(film)
+    done = ann.wait(ann.create_job(name, preset="transcode", encoder="hardware", crf=30).name)
+    assert done.state == pb.JOB_STATE_SUCCEEDED, done.failure.message
+    trouble = hardware_trouble(film)
+    assert any("libx264 encodes" in said for said in done.warnings) == bool(trouble)
+    with pytest.raises(ServiceError, match="software or hardware") as refused:
+        ann.create_job(name, preset="transcode", encoder="gpu")
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    ann.delete(done.name)
 
 
 def test_a_plan_alone_makes_no_job(ann, film):

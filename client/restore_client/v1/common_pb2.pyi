@@ -85,18 +85,20 @@ class Recipe(_message.Message):
     def __init__(self, preset: _Optional[str] = ..., toml: _Optional[str] = ..., scale: _Optional[str] = ..., model: _Optional[str] = ..., deartifact_model: _Optional[str] = ..., quality: _Optional[str] = ..., seed: _Optional[int] = ..., precision: _Optional[str] = ..., backend: _Optional[str] = ..., invent: _Optional[float] = ..., look: _Optional[str] = ..., fps: _Optional[str] = ..., slowmo: _Optional[str] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("container", "codec", "crf", "speed", "bit_depth")
+    __slots__ = ("container", "codec", "crf", "speed", "bit_depth", "encoder")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     SPEED_FIELD_NUMBER: _ClassVar[int]
     BIT_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
     container: str
     codec: str
     crf: int
     speed: str
     bit_depth: int
-    def __init__(self, container: _Optional[str] = ..., codec: _Optional[str] = ..., crf: _Optional[int] = ..., speed: _Optional[str] = ..., bit_depth: _Optional[int] = ...) -> None: ...
+    encoder: str
+    def __init__(self, container: _Optional[str] = ..., codec: _Optional[str] = ..., crf: _Optional[int] = ..., speed: _Optional[str] = ..., bit_depth: _Optional[int] = ..., encoder: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("status", "reason", "message")
