@@ -215,8 +215,9 @@ def _with_upscale(recipe: Recipe, wanted: Overrides) -> Recipe:
 def _delivery(recipe: Mapping[str, object], wanted: Overrides) -> dict[str, object]:
     delivery = dict(recipe)
     if wanted.codec is not None and wanted.codec != delivery.get("profile"):
-        # A crf of one codec means nothing to another.
-        delivery = {"profile": wanted.codec}
+        # A crf of one codec means nothing to another, nor does a speed that was named for it.
+        is_auto = delivery.get("speed") == "auto"
+        delivery = {"profile": wanted.codec, **({"speed": "auto"} if is_auto else {})}
     for name in ("crf", "speed", "bit_depth", "encoder"):
         value = getattr(wanted, name)
         if value is not None:

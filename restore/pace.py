@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from restore.media.profiles import Delivery
+from restore.media.profiles import AUTO_SPEED, Delivery
 
-__all__ = ["Pace", "advice", "encoder_fps", "job_paces", "limit"]
+__all__ = [
+    "Pace",
+    "advice",
+    "encoder_fps",
+    "has_choice",
+    "job_paces",
+    "limit",
+    "settled",
+    "speed_note",
+]
 
-# Output pixels that one core encodes in a second, measured at 2880x2304 on two cores of a server
-# (benchmarks, docs/performance.md). Other presets lie between their neighbours.
-_SPEEDS_PX = {
+# Output pixels that one core encodes in a second. Those of x264 medium, veryfast and ultrafast and
+# of FFV1 were measured at 2880x2304 on two cores of a server (docs/performance.md), the others side
+# by side with x264's medium (benchmarks/encoders.py).
+_SPEEDS_PX: dict[tuple[str, str | None], float] = {
     ("h264", "medium"): 9.6e6,
+    ("h264", "fast"): 10.7e6,
+    ("h264", "faster"): 18.1e6,
     ("h264", "veryfast"): 22.9e6,
+    ("h264", "superfast"): 32.2e6,
     ("h264", "ultrafast"): 102.9e6,
+    ("h265", "medium"): 2.8e6,
+    ("h265", "fast"): 6.1e6,
+    ("h265", "superfast"): 10.3e6,
+    ("h265", "ultrafast"): 23.1e6,
+    ("av1", "6"): 14.1e6,
+    ("av1", "7"): 15.9e6,
+    ("av1", "8"): 23.6e6,
+    ("av1", "9"): 27.7e6,
+    ("av1", "10"): 33.1e6,
+    ("av1", "12"): 39.3e6,
     ("ffv1", None): 49.1e6,
 }
 # Source pixels that one core decodes (H.264, 720x576) and converts to R'G'B', and result pixels
@@ -86,6 +109,62 @@ def job_paces(
 def limit(paces: Iterable[Pace]) -> Pace | None:
     """The slowest part."""
     return min(paces, key=lambda pace: pace.fps, default=None)
+
+
+def has_choice(delivery: Delivery) -> bool:
+    """Whether its speed is to be settled, and speeds of its encoder were measured to do so."""
+    # Where a GPU has no encoder of its own, software's speed has to be settled after all.
+    return delivery.speed == AUTO_SPEED and bool(_choice(replace(delivery, encoder="software")))
+
+
+def _choice(delivery: Delivery) -> list[str]:
+    """Measured speeds, from the usual one to the fastest."""
+    facts = delivery.facts
+    if delivery.encoder == "hardware" or facts.default_speed is None:
+        return []
+    usual = facts.speeds.index(facts.default_speed)
+    return [speed for speed in facts.speeds[usual::-1] if (delivery.profile, speed) in _SPEEDS_PX]
+
+
+def settled(
+    delivery: Delivery,
+    others: Iterable[Pace],
+    result_px: tuple[int, int],
+    cores: int | None = None,
+) -> tuple[Delivery, str]:
+    """The delivery with a speed in the place of ``auto``, and a word where it is not the usual one.
+
+    That is the slowest that is quicker than the slowest of the other parts, and no slower than the
+    profile's usual one: nothing is won by more. Where none is quick enough, the fastest.
+
+    Args:
+        delivery: any; one whose speed is named stays as it is.
+        others: paces of the other parts; what is called ``encode`` among them is left out.
+        result_px: width and height of the result.
+        cores: of the machine; counted where None.
+    """
+    if delivery.speed != AUTO_SPEED:
+        return delivery, ""
+    usual = replace(delivery, speed=None)
+    rest = limit(pace for pace in others if pace.part != "encode")
+    choice = _choice(delivery)
+    if rest is None or not choice:
+        return usual, ""
+    cores = cores or os.cpu_count() or 1
+    for speed in choice:
+        fps = _encode_fps(replace(delivery, speed=speed), result_px, cores)
+        if fps is not None and fps >= rest.fps:
+            break
+    if speed == delivery.facts.default_speed:
+        return usual, ""
+    found = replace(delivery, speed=speed)
+    return found, speed_note(found)
+
+
+def speed_note(delivery: Delivery) -> str:
+    """Says which speed was settled; without figures, which differ from one planning to the next."""
+    usual = delivery.facts.default_speed
+    return f"encoder speed {delivery.speed}: {usual} would be slower than the rest of the job"
 
 
 def advice(

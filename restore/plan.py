@@ -24,10 +24,10 @@ from restore.media.crop import asked_crop, cut_info
 from restore.media.hardware import delivery_here
 from restore.media.master import VideoSpec
 from restore.media.probe import probe
-from restore.media.profiles import Delivery, default_delivery
+from restore.media.profiles import AUTO_SPEED, Delivery, default_delivery
 from restore.media.reader import ClipReader
 from restore.order import ordered
-from restore.pace import Pace, advice, job_paces
+from restore.pace import Pace, advice, has_choice, job_paces, settled
 from restore.preflight import check_destination, check_frames, check_rate, expected_frames
 from restore.recipe import Recipe, Step
 from restore.stage_plan import StagePlan, job_memory_bytes, plan_stage, streams_s
@@ -163,7 +163,8 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     device = choose_device(job.settings.device)
     size = info.upright_px
     stages: list[StagePlan] = []
-    tried = _tried(job, pipeline, device) if measure else None
+    is_timed = measure or has_choice(delivery)
+    tried = _tried(job, pipeline, device) if is_timed else None
     for stage, label in zip(pipeline, pipeline_labels(pipeline), strict=True):
         stages.append(plan_stage(stage, label, job.settings, device, size, tried))
         size = stages[-1].output_px
@@ -174,7 +175,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
     video = video_of(info, size, job.range, first.frame_rate, clock)
     if any(isinstance(stage, StreamStage) and stage.spec.undoes_fields for stage in bases):
         video = replace(video, field_order=FieldOrder.PROGRESSIVE)
-    delivery, encoder_note = delivery_here(delivery, video)
+    job, delivery, said_of_encoder = _settled(job, delivery, stages, info, video)
     return JobPlan(
         job=job,
         source=info,
@@ -188,7 +189,7 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         pipeline=pipeline,
         notes=(
             *said,
-            *((encoder_note,) if encoder_note else ()),
+            *said_of_encoder,
             *info.color_guesses,
             *info.warnings,
             *_beyond_memory(stages, job.settings),
@@ -197,6 +198,31 @@ def plan_job(job: Job, *, measure: bool = False) -> JobPlan:
         ),
         reader=reader,
     )
+
+
+def _settled(
+    job: Job,
+    delivery: Delivery,
+    stages: Sequence[StagePlan],
+    info: ClipInfo,
+    video: VideoSpec,
+) -> tuple[Job, Delivery, tuple[str, ...]]:
+    """The job and its delivery as it can be written here, with a speed in the place of ``auto``.
+
+    The recipe is told of the speed as well, so that reports and tags name what was done.
+    """
+    is_auto = delivery.speed == AUTO_SPEED
+    delivery, missing = delivery_here(replace(delivery, speed=None) if is_auto else delivery, video)
+    if not is_auto:
+        return job, delivery, (missing,) if missing else ()
+    size = video.width_px, video.height_px
+    timed = [(stage.label, stage.frame_s) for stage in stages]
+    parts = job_paces(timed, info.upright_px, delivery, size)
+    delivery, paced = settled(replace(delivery, speed=AUTO_SPEED), parts, size)
+    wanted = {name: value for name, value in job.recipe.delivery.items() if name != "speed"}
+    wanted |= {"speed": delivery.speed} if delivery.speed else {}
+    job = replace(job, recipe=replace(job.recipe, delivery=wanted))
+    return job, delivery, tuple(filter(None, (missing, paced)))
 
 
 def _tried(
@@ -314,8 +340,8 @@ def _delivery(job: Job, info: ClipInfo) -> Delivery:
     if "profile" not in wanted:
         usual = default_delivery(job.destination, info)
         wanted = {"profile": usual.profile, **wanted}
-        if usual.pixel_format and not {"bit_depth", "pixel_format"} & set(wanted):
-            wanted["pixel_format"] = usual.pixel_format
+        if not {"bit_depth", "pixel_format"} & set(wanted):
+            wanted |= {"bit_depth": usual.bit_depth, "pixel_format": usual.pixel_format}
     try:
         return Delivery(**wanted)  # type: ignore[arg-type]
     except TypeError as error:

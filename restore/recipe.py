@@ -149,8 +149,10 @@ class Recipe:
         return json.dumps(table, sort_keys=True, default=str)
 
     def job_name(self) -> str:
-        """The name that seeds derive from."""
-        return hashlib.blake2b(self.canonical().encode(), digest_size=16).hexdigest()
+        """The name that seeds derive from: of all but the encoder's speed."""
+        delivery = {name: value for name, value in self.delivery.items() if name != "speed"}
+        text = replace(self, delivery=delivery).canonical()
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def with_settings(self, stage: str, **settings: object) -> Recipe:
         """A copy in which every step of a stage has these settings; None means leave as it is.

@@ -24,6 +24,7 @@ from restore.frames import Frame
 __all__ = ["StagePlan", "job_memory_bytes", "plan_stage", "streams_s"]
 
 _TILE_PX = 128
+_GPU_TILE_PX = 512  # a smaller one measures how fast calls are made
 _WIDTH_PX, _HEIGHT_PX = 160, 128
 _FRAMES = 12
 _RGB = ColorSpec(Matrix.RGB, Primaries.BT709, Transfer.BT709, Range.FULL, ChromaSite.UNSPECIFIED)
@@ -131,7 +132,12 @@ def job_memory_bytes(stages: Sequence[StagePlan], settings: EngineSettings) -> i
 def _network_s(stage: Stage, layout: Layout) -> float:
     """Seconds for each input pixel, measured on a small tile after one run to warm up."""
     spec = stage.spec
-    side = -(-max(_TILE_PX, spec.minimum_px) // spec.multiple_of) * spec.multiple_of
+    usual = (
+        _TILE_PX
+        if layout.device.type == "cpu"
+        else min(_GPU_TILE_PX, layout.tile_px or _GPU_TILE_PX)
+    )
+    side = -(-max(usual, spec.minimum_px) // spec.multiple_of) * spec.multiple_of
     window = torch.full((1, spec.window, 3, side, side), 0.5, device=layout.device)
     stage.place(layout.device, layout.dtype)
     spent = 0.0

@@ -111,7 +111,7 @@ def test_denoise_strength_out_of_range(default, strength):
 
 def test_another_codec_starts_from_its_own_defaults():
     recipe = adapted(load_preset("generated"), Overrides(codec="prores422hq", bit_depth=10))
-    assert recipe.delivery == {"profile": "prores422hq", "bit_depth": 10}
+    assert recipe.delivery == {"profile": "prores422hq", "bit_depth": 10, "speed": "auto"}
 
 
 def test_the_same_codec_keeps_the_recipes_settings():

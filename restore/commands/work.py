@@ -151,9 +151,8 @@ def _one(
         teller.analysis(analysis, dry_run=request.dry_run)
         recipe = analysis.proposal.recipe
         cancel.check()
-    plan = plan_job(
-        make_job(item.source, item.destination, recipe, options), measure=request.dry_run
-    )
+    job = make_job(item.source, item.destination, recipe, options)
+    plan = plan_job(job, measure=request.dry_run)
     _check_name(item.destination, plan.delivery.facts.kind, plan.delivery.facts.suffixes)
     cancel.check()
     teller.plan(plan, dry_run=request.dry_run)
@@ -171,7 +170,7 @@ def _one(
     if request.resume:
         from restore.jobs.resume import run_durable
 
-        teller.done(run_durable(plan.job, on_progress=teller.progress, cancel=cancel))
+        teller.done(run_durable(job, on_progress=teller.progress, cancel=cancel))
     else:
         teller.done(run_job(plan, on_progress=teller.progress, cancel=cancel))
 

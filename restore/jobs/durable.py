@@ -28,7 +28,8 @@ from restore.jobs.partition import Chunk, memory_of, partition, reach_of
 from restore.jobs.timings import Timings, find_timings, listed_pipeline
 from restore.media.layout import choose_color, choose_format
 from restore.media.probe import probe
-from restore.media.profiles import is_printf_pattern
+from restore.media.profiles import AUTO_SPEED, is_printf_pattern
+from restore.pace import speed_note
 from restore.plan import Job, JobPlan, open_source, plan_job
 from restore.time import FrameRange
 
@@ -88,6 +89,13 @@ class DurablePlan:
             for label, data in found.items()
         }
 
+    def is_as_begun(self, begun: DurablePlan) -> bool:
+        """Whether an earlier plan is of the same job, but for the speed that was settled then."""
+        bodies = (self.body, begun.body)
+        return all(body.get("speed") == AUTO_SPEED for body in bodies) and (
+            _but_for_speed(self.body) == _but_for_speed(begun.body)
+        )
+
     @staticmethod
     def from_json(text: str) -> DurablePlan:
         """The plan that was written by :meth:`canonical`.
@@ -106,6 +114,16 @@ class DurablePlan:
                 "Finish the job with the version that began it, or start it anew.",
             )
         return DurablePlan(body)
+
+
+def _but_for_speed(body: Mapping[str, Any]) -> dict[str, Any]:
+    recipe = body["recipe"]
+    return {
+        **body,
+        "recipe": {**recipe, "delivery": {**recipe["delivery"], "speed": None}},
+        "delivery": {**body["delivery"], "speed": None},
+        "notes": None,
+    }
 
 
 def source_sha256(source: str) -> str:
@@ -171,8 +189,11 @@ def make_durable(
     settings = replace(job.settings, memory_bytes=budget, device=str(device), backend=backend)
     job = replace(job, settings=settings)
     planned = plan_job(job)
-    # What was found in the pictures is pinned with the rest.
-    job = replace(job, recipe=replace(job.recipe, crop=planned.job.recipe.crop))
+    # What was found in the pictures is pinned with the rest, and so is what was timed.
+    is_paced = job.recipe.delivery.get("speed") == AUTO_SPEED
+    found = planned.job.recipe
+    job = replace(job, recipe=replace(job.recipe, crop=found.crop, delivery=found.delivery))
+    said = [speed_note(planned.delivery)] if is_paced and planned.delivery.speed else []
     timings, why = find_timings(planned, cancel)
     planned = _listed(job, timings) if timings or why else planned
     asked = job
@@ -193,9 +214,11 @@ def make_durable(
     body |= {"source_sha256": digest, "sidecars": beside, "undivided": why}
     body["timings"] = {label: one.packed() for label, one in timings.items()}
     body["threads"] = threads or os.cpu_count() or 1
-    pinned, said = _pinned(job, planned)
-    if said:
-        body["notes"] = [said]
+    if is_paced:
+        body["speed"] = AUTO_SPEED
+    pinned, missing = _pinned(job, planned)
+    if said or missing:
+        body["notes"] = [*said, *filter(None, [missing])]
     return DurablePlan(body), pinned, planned
 
 

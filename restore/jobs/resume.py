@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from restore import errors
@@ -11,14 +12,14 @@ from restore.engine.device import choose_device
 from restore.engine.settings import CancelToken, Progress
 from restore.errors import Cancelled, OutputExists, RestoreError
 from restore.jobs.conduct import conduct
-from restore.jobs.durable import CHUNK_FRAMES, make_durable
+from restore.jobs.durable import CHUNK_FRAMES, DurablePlan, make_durable
 from restore.jobs.executor import LocalProcesses
 from restore.jobs.journal import Journal
-from restore.jobs.order import order_to_json
+from restore.jobs.order import order_from_json, order_to_json
 from restore.jobs.report import job_report
 from restore.jobs.rows import JobRow, JobState
 from restore.jobs.storage import Storage
-from restore.plan import Job
+from restore.plan import Job, JobPlan
 from restore.restoration import JobReport
 
 __all__ = ["run_durable", "work_folder"]
@@ -62,10 +63,12 @@ def run_durable(
     began_s = time.perf_counter()
     plan, pinned, planned = make_durable(job, chunk_frames=chunk_frames, cancel=cancel)
     storage = Storage(folder or work_folder(job.destination))
-    storage.prepare(plan.id)
+    storage.prepare()
     executor = LocalProcesses(storage, devices or (str(choose_device(job.settings.device)),))
     journal = Journal(storage.journal)
     try:
+        plan, pinned, planned = _as_begun(journal, plan, pinned, planned)
+        storage.prepare(plan.id)
         row = journal.create(plan.id, plan.canonical(), order_to_json(pinned), len(plan.chunks))
         _check_free(job, journal, row)
         if row.state.is_final:
@@ -90,6 +93,21 @@ def run_durable(
     if folder is None:
         storage.remove()
     return job_report(planned, rows, row.result, time.perf_counter() - began_s)
+
+
+def _as_begun(
+    journal: Journal, plan: DurablePlan, pinned: Job, planned: JobPlan
+) -> tuple[DurablePlan, Job, JobPlan]:
+    """An earlier call's plan where only the encoder's speed differs, which the machine's pace gave.
+
+    What was begun is finished as it was begun, however fast the machine is today.
+    """
+    for row in journal.jobs():
+        begun = DurablePlan.from_json(row.plan)
+        if begun.id != plan.id and plan.is_as_begun(begun):
+            delivery = replace(planned.delivery, speed=begun.body["delivery"]["speed"])
+            return begun, order_from_json(row.order), replace(planned, delivery=delivery)
+    return plan, pinned, planned
 
 
 def _check_free(job: Job, journal: Journal, row: JobRow) -> None:

@@ -13,6 +13,7 @@ from restore.frames import PIXEL_FORMATS, ClipInfo, PixelFormat
 from restore.media.profile_table import HARDWARE, PROFILES, DeliveryProfile
 
 __all__ = [
+    "AUTO_SPEED",
     "PROFILES",
     "Delivery",
     "DeliveryProfile",
@@ -20,6 +21,10 @@ __all__ = [
     "is_printf_pattern",
     "profile_named",
 ]
+
+
+#: The slowest speed, no slower than the profile's usual one, that keeps up with the rest of a job.
+AUTO_SPEED = "auto"
 
 
 def profile_named(name: str) -> DeliveryProfile:
@@ -41,7 +46,8 @@ class Delivery:
     Attributes:
         profile: name of a profile.
         crf: constant rate factor; lower is better and larger.
-        speed: encoder speed by the profile's names.
+        speed: encoder speed by the profile's names; ``auto`` is settled when a job is planned, see
+            :func:`restore.pace.settled`.
         bit_depth: bits of a sample; 32 means float.
         threads: encoder threads; another number than the profile's may give other bytes.
         pixel_format: planar sample layout; taken by the profile's rules where None.
@@ -74,7 +80,7 @@ class Delivery:
             facts = HARDWARE[self.profile]
         if self.crf is not None:
             self._check_crf(facts, self.crf)
-        if self.speed is not None and self.speed not in facts.speeds:
+        if self.speed not in (None, AUTO_SPEED, *facts.speeds):
             expected = f"one of {', '.join(facts.speeds)}" if facts.speeds else "no speed"
             raise InvalidInput(f"speed {self.speed!r} for {facts.name}", expected)
         if self.bit_depth is not None and self.bit_depth not in facts.formats:
