@@ -22,6 +22,7 @@ Plane = NDArray[np.float32]
 _ITERATIONS: Final = 8
 _LONG_SIDE_PX: Final = 640  # of the frames that the refinement sees
 _POINTS: Final = 16000  # with strong slopes, that the refinement goes by
+_SETTLED: Final = 0.002  # spacings of vectors: a smaller step ends the fit to a field
 _TUKEY: Final = 4.685  # 95 % efficiency on normal noise
 
 
@@ -160,7 +161,10 @@ def fit_motion(
         scale = max(1.4826 * float(np.median(error)), 0.02)
         robust = worth * _tukey(error / scale)
         both = np.concatenate([robust, robust])
-        params = params + design.solved(gap, both)
+        change = design.solved(gap, both)
+        params = params + change
+        if float(np.abs(design.at(change)).max()) < _SETTLED * spacing_px:
+            break
     return GlobalMotion(_matrix(params, model), float(robust.sum() / worth.sum()))
 
 

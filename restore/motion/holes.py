@@ -22,25 +22,34 @@ def filled(field: Plane, hole: Mask) -> Plane:
     """
     import cv2
 
-    value = field * ~hole.reshape(hole.shape + (1,) * (field.ndim - 2))
-    known = (~hole).astype(np.float32)
-    return _pull_push(value.astype(np.float32), known, cv2.INTER_LINEAR, field.ndim)
+    height, width = hole.shape
+    known = (~hole).astype(np.uint8)
+    if min(height, width) <= 2 or not hole.any():
+        return np.asarray(field, np.float32)
+    value = cv2.copyTo(field, known, np.zeros_like(field))
+    coarse = _pull_push(*(_halved(plane) for plane in (value, known.astype(np.float32))))
+    up = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.copyTo(field, known, up), np.float32)
 
 
-def _pull_push(value: Plane, known: Plane, kernel: int, ndim: int) -> Plane:
+def _halved(plane: Plane) -> Plane:
+    import cv2
+
+    height, width = plane.shape[:2]
+    half = (max(1, width // 2), max(1, height // 2))
+    return np.asarray(cv2.resize(plane, half, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _pull_push(value: Plane, known: Plane) -> Plane:
+    """Sums of what is known and how much of each pixel is, to values everywhere."""
     import cv2
 
     height, width = known.shape
-    share = np.maximum(known, 1e-6)
-    mean = value / (share[..., None] if ndim == 3 else share)
-    if min(height, width) <= 2 or float(known.min()) > 0:
-        return mean
-    half = (max(1, width // 2), max(1, height // 2))
-    below_value = cv2.resize(value, half, interpolation=cv2.INTER_AREA)
-    below_known = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
-    coarse = _pull_push(below_value, below_known, kernel, ndim)
-    up = cv2.resize(coarse, (width, height), interpolation=kernel)
-    part = np.minimum(known, 1.0)
-    part = part[..., None] if ndim == 3 else part
-    out: Plane = mean * part + up * (1 - part)
-    return out
+    deep = (..., None) if value.ndim == 3 else ...
+    mean = value / np.maximum(known, 1e-6)[deep]
+    if min(height, width) <= 2 or float(known.min()) >= 1:
+        return np.asarray(mean, np.float32)
+    coarse = _pull_push(_halved(value), _halved(known))
+    up = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    part = known[deep]
+    return np.asarray(mean * part + up * (1 - part), np.float32)

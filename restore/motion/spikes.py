@@ -224,8 +224,8 @@ def _level(centre: Plane, moved: Plane) -> Plane:
 
 def _noise(centre: Plane, moved: list[Plane]) -> Plane:
     """Standard deviation of the difference to a neighbour, for each pixel by its luma."""
-    some = centre[::2, ::2]
-    gap = np.minimum(*(np.abs(some - plane[::2, ::2]) for plane in moved)).ravel()
+    some = centre[::3, ::3]
+    gap = np.minimum(*(np.abs(some - plane[::3, ::3]) for plane in moved)).ravel()
     place = np.clip(some * _BINS, 0, _BINS - 1).astype(np.uint8).ravel()
     overall = float(np.median(gap))
     curve = np.full(_BINS, overall)

@@ -93,6 +93,7 @@ class _Search:
         self._places = places
         self._passed = passed
         self._tried = np.maximum(time[:, None] - places[None], 0.0)
+        self._known: dict[tuple[float, ...], tuple[Doubles, Doubles]] = {}
 
     def misfit(self, found: list[float]) -> float:
         rest = self._rest(found)[1]
@@ -110,6 +111,12 @@ class _Search:
         return float(self._places[most]), float(gain[most])
 
     def _rest(self, found: list[float]) -> tuple[Doubles, Doubles]:
+        key = tuple(found)  # the same bends are tried again and again
+        if key not in self._known:
+            self._known[key] = self._fitted(found)
+        return self._known[key]
+
+    def _fitted(self, found: list[float]) -> tuple[Doubles, Doubles]:
         columns = [np.ones_like(self._time), self._time]
         columns += [np.maximum(self._time - bend, 0.0) for bend in (*self._passed, *found)]
         base = np.linalg.qr(np.stack(columns, 1))[0]

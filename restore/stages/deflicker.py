@@ -162,11 +162,28 @@ def _corrected(data: Tensor, terms: Doubles, middle: Doubles, kind: Shading) -> 
     height, width = data.shape[-2:]
     ratio = _MAP_PX / max(height, width)
     size = (max(2, round(height * ratio)), max(2, round(width * ratio)))
-    smooth = torch.from_numpy(surface(terms, *size, kind)).to(data)
-    gain = F.interpolate(smooth[None], (height, width), mode="bilinear", align_corners=False)[0]
-    if kind.contrast and float(np.abs(terms[:, -1]).max()) > 1e-3:
-        power = torch.from_numpy(terms[:, -1]).to(data)[:, None, None]
-        level = torch.from_numpy(middle).to(data)[:, None, None]
+    bent = kind.contrast and float(np.abs(terms[:, -1]).max()) > 1e-3
+    smooth = surface(terms, *size, kind)
+    if bent:
+        smooth -= (terms[:, -1] * middle).astype(np.float32)[:, None, None]
+    gain = _enlarged(smooth, height, width, data)
+    if bent:
         # The power law is carried on as a straight line below 1 %, where noise may be negative.
-        gain += data.clamp(min=0.01).log_().sub_(level).mul_(power)
+        logs = data.clamp(min=0.01).log_()
+        for plane, log, power in zip(gain, logs, terms[:, -1].tolist(), strict=True):
+            plane.add_(log, alpha=power)
     return gain.exp_().mul_(data)
+
+
+def _enlarged(smooth: NDArray[np.float32], height: int, width: int, like: Tensor) -> Tensor:
+    """``[C, h', w']`` at full size, on the device of a frame."""
+    if like.device.type != "cpu":
+        small = torch.from_numpy(smooth).to(like)
+        return F.interpolate(small[None], (height, width), mode="bilinear", align_corners=False)[0]
+    import cv2
+
+    # Several times quicker than torch's.
+    out = torch.empty(len(smooth), height, width)
+    for plane, large in zip(smooth, out.numpy(), strict=True):
+        cv2.resize(plane, (width, height), dst=large, interpolation=cv2.INTER_LINEAR)
+    return out.to(like)

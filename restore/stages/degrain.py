@@ -190,7 +190,9 @@ def _grain(level: Plane, gaps: list[Plane], tolerance: float) -> Plane:
     bins = np.clip(level[::3, ::3] * _LEVELS, 0, _LEVELS - 1).astype(np.uint8)
     centres, found = [], []
     # The better half of the neighbours: the others may lie behind a cut.
-    values = np.sort([gap[::3, ::3] for gap in gaps], axis=0)[(len(gaps) - 1) // 2]
+    some = [gap[::3, ::3] for gap in gaps]
+    better = (len(gaps) - 1) // 2
+    values = np.sort(some, axis=0)[better] if better else np.minimum.reduce(some)
     for number in range(_LEVELS):
         here = values[bins == number]
         if len(here) >= 64:
