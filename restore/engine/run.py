@@ -21,6 +21,7 @@ from restore.engine.runner import StageRunner
 from restore.engine.settings import CancelToken, EngineSettings, Progress
 from restore.engine.stage import AnyStage, StreamStage
 from restore.engine.stream import StreamRunner
+from restore.engine.threads import one_each
 from restore.engine.transfer import Handed, own_stream
 from restore.engine.varied import VariedRunner, VariedStage
 from restore.engine.watch import Watched, Watcher
@@ -138,7 +139,7 @@ def run(
     chain = [Watched(one, seen[one.label]) if one.label in seen else one for one in runners]
     links = Links(chain, settings.queue_bytes // LINK_SHARE)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), one_each(stages, device):
             for frame in links.frames(marked_shots(decoder.frames(), settings.cuts)):
                 cancel.check()
                 if not encoder.queue.put(Handed.of(frame)):
