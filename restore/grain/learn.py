@@ -16,6 +16,7 @@ from restore.motion.camera import MotionModel, global_motion
 __all__ = ["GrainLearner"]
 
 Doubles = NDArray[np.float64]
+Blocks = NDArray[np.float32]
 
 _MOST_BLOCKS: Final = 800  # of a frame
 _CELL_PX: Final = 4
@@ -102,7 +103,7 @@ class GrainLearner:
         return GrainProfile(height, width, strength, spectrum, base.blocks)
 
 
-def _blocks(first: Tensor, second: Tensor) -> tuple[Doubles, Doubles]:
+def _blocks(first: Tensor, second: Tensor) -> tuple[Blocks, Blocks]:
     """Blocks of a frame and of the next where they show the same, ``[n, 3, BLOCK_PX, BLOCK_PX]``.
 
     None with clipped samples among them.
@@ -118,11 +119,11 @@ def _blocks(first: Tensor, second: Tensor) -> tuple[Doubles, Doubles]:
         corners = [corners[number] for number in keep]
     pairs = [(_cut(first, y, x), _cut(second, y + down, x + across)) for y, x in corners]
     if not pairs:
-        none = np.zeros((0, 3, BLOCK_PX, BLOCK_PX))
+        none = np.zeros((0, 3, BLOCK_PX, BLOCK_PX), np.float32)
         return none, none
     both = torch.stack([torch.stack(pair) for pair in pairs])
     clipped = ((both <= 0.002) | (both >= 0.998)).float().mean((2, 3, 4)).amax(1)
-    out: Doubles = both[clipped <= 0.005].double().cpu().numpy()
+    out: Blocks = both[clipped <= 0.005].float().cpu().numpy()
     return out[:, 0], out[:, 1]
 
 
@@ -130,12 +131,12 @@ def _cut(frame: Tensor, top: int, left: int) -> Tensor:
     return frame[:, top : top + BLOCK_PX, left : left + BLOCK_PX]
 
 
-def _summed(first: Doubles, second: Doubles) -> _Sums:
+def _summed(first: Blocks, second: Blocks) -> _Sums:
     sums = _Sums()
     if not len(first):
         return sums
     levels = first.mean((2, 3))
-    rest = _levelled((second - first) / np.sqrt(2))
+    rest = _levelled((second - first) * np.float32(0.5**0.5))
     variance = rest.var((2, 3))
     luma = rest.mean(1)
     spread = luma.var((1, 2))
@@ -157,15 +158,16 @@ def _summed(first: Doubles, second: Doubles) -> _Sums:
         np.add.at(sums.count[channel], bins[:, channel], 1)
     sums.blocks = len(rest)
     # Every block counts alike, whatever its level's strength.
-    rest = rest / np.sqrt(np.maximum(variance, _LEAST**2))[:, :, None, None]
+    rest /= np.sqrt(np.maximum(variance, np.float32(_LEAST**2)))[:, :, None, None]
     window = np.hanning(BLOCK_PX + 2)[1:-1]
     plane = np.outer(window, window)
-    waves = np.fft.rfft2(rest * (plane / np.sqrt(np.square(plane).sum())))
+    plane /= np.sqrt(np.square(plane).sum())
+    waves = np.fft.rfft2(rest * plane.astype(np.float32))
     sums.spectrum = np.einsum("nchw,ndhw->hwcd", waves, waves.conj(), optimize=True).real
     return sums
 
 
-def _is_passing(flat: Doubles, everywhere: Doubles) -> bool:
+def _is_passing(flat: Blocks, everywhere: Blocks) -> bool:
     """Whether what changes in flat blocks is a thing that passes, for the rest stands calmer.
 
     Grain lies over the whole frame: textured blocks change at least as much as it does.
@@ -174,16 +176,16 @@ def _is_passing(flat: Doubles, everywhere: Doubles) -> bool:
     return bool(np.median(flat) > _OVER**2 * np.median(changing))
 
 
-def _levelled(blocks: Doubles) -> Doubles:
+def _levelled(blocks: Blocks) -> Blocks:
     """Blocks without their plane."""
     y, x = np.mgrid[-1 : 1 : BLOCK_PX * 1j, -1 : 1 : BLOCK_PX * 1j]
     terms = np.stack([np.ones_like(x), x, y]).reshape(3, -1)
-    basis = np.linalg.qr(terms.T)[0]
+    basis = np.linalg.qr(terms.T)[0].astype(np.float32)
     flat = blocks.reshape(*blocks.shape[:2], -1)
     return np.asarray((flat - (flat @ basis) @ basis.T).reshape(blocks.shape))
 
 
-def _coarse(luma: Doubles) -> Doubles:
+def _coarse(luma: Blocks) -> Blocks:
     """Variance of the means over cells, ``[n]``."""
     cells = BLOCK_PX // _CELL_PX
     means = luma.reshape(-1, cells, _CELL_PX, cells, _CELL_PX).mean((2, 4))
@@ -191,7 +193,7 @@ def _coarse(luma: Doubles) -> Doubles:
 
 
 def _flat(
-    level: Doubles, coarse: Doubles, variance: Doubles, alive: NDArray[np.bool_]
+    level: Blocks, coarse: Blocks, variance: Blocks, alive: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which blocks show grain alone."""
     bins = np.clip((level * LEVELS).astype(int), 0, LEVELS - 1)
