@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -119,6 +120,16 @@ def test_the_ones_used_longest_ago_go_first(model, folder):
     OpenVinoNet(model.descriptor, "float32", small)(SAMPLE[:, 0, :, :16])
     (left,) = folder.iterdir()
     assert left != first
+
+
+def test_what_a_killed_program_left_is_cleared_once_it_is_old(model, folder):
+    for name, age_s in ((".new-old", 4000), (".new-fresh", 60)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "graph.bin").write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    started(model).run(SAMPLE, [0])
+    left = {place.name for place in folder.iterdir() if place.name.startswith(".")}
+    assert left == {".new-fresh"}
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(model, folder):

@@ -20,6 +20,7 @@ from restore.restoration import Job, run_job
 from restore.stages import StageContext, build_stage, check_settings
 from restore.time import Clock
 from tests.cli_material import write_clip
+from tests.engine_stages import Blur
 from tests.stage_clips import film, frames_of, pan, weathered
 
 CPU = EngineSettings("cpu", batch=1, tile_px=0)
@@ -83,6 +84,14 @@ def test_every_film_frame_comes_once_at_its_first_time(films, fps, video_fps, co
         assert all(torch.equal(f.data, frames_of(video[[f.index]])[0].data) for f in got)
         assert sum(f.duration for f in got) == len(video)
         assert abs(stage.film_fps - fps) < fps / 20
+
+
+def test_what_comes_after_computes_each_film_frame_once(films):
+    video, shown = on_video(films[0], Fraction(18), PAL, "h264-20")
+    network = Blur()
+    got = list(process(frames_of(video, PAL), [cadence(), network], CPU))
+    # Each showing has noise of its own: no two of these frames are equal.
+    assert len(network.calls) == len(got) == len(set(shown)) < 0.75 * len(video)
 
 
 def test_the_rate_is_named_exactly(films):

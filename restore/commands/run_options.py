@@ -173,7 +173,10 @@ Crf = Annotated[
 ]
 Speed = Annotated[
     str | None,
-    typer.Option(help="Encoder speed, such as medium or slow.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        help="Encoder speed, such as medium or slow; auto keeps up with the rest of the job.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Encoder = Annotated[
     str | None,

@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +27,8 @@ __all__ = ["KeptGraphs", "default_folder"]
 _FORM = 2  # to be raised where the way of converting changes
 _LIMIT_BYTES = 1 << 30
 _REFUSED = "refused.txt"
+_UNFINISHED = ".new-"
+_ABANDONED_S = 3600.0  # no graph takes so long to be written
 _FILES = ("graph.xml", "graph.bin")
 
 
@@ -86,7 +89,7 @@ class KeptGraphs:
         place = self._place(core, shape, dtype)
         with contextlib.suppress(OSError, RuntimeError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+            made = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
             try:
                 openvino.save_model(model, made / _FILES[0], compress_to_fp16=False)
                 text = json.dumps(_hashes(made))
@@ -140,6 +143,10 @@ class KeptGraphs:
             held += sum(file.stat().st_size for file in place.iterdir())
             if held > self.limit_bytes and place != newest:
                 shutil.rmtree(place, ignore_errors=True)
+        # Left by programs that were killed while they wrote; another may be at it just now.
+        for made in self.folder.glob(f"{_UNFINISHED}*"):
+            if time.time() - made.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(made, ignore_errors=True)
 
 
 def _hashes(place: Path) -> dict[str, str]:
