@@ -59,7 +59,7 @@ def brought_plain(
     last = _lifted(found[-1], rows, columns)
     flow = last[:, :4] * found[-1].scale
     for one in found[:-1]:
-        flow = flow + _lifted(one, rows, columns)[:, :4] * one.scale
+        flow = flow + _lifted(one, rows, columns, most=4) * one.scale
     seen = [
         _fetched(end, flow[:, at : at + 2], rows, columns)
         for end, at in zip(ends, (0, 2), strict=True)
@@ -99,7 +99,7 @@ def blended_plain(first: Tensor, second: Tensor, found: Sequence[Found]) -> Tens
     last = _lifted(found[-1], rows, columns)
     flow = last[:, :4] * found[-1].scale
     for one in found[:-1]:
-        flow = flow + _lifted(one, rows, columns)[:, :4] * one.scale
+        flow = flow + _lifted(one, rows, columns, most=4) * one.scale
     share = torch.sigmoid(last[:, 4:5])
     near = _fetched(first, flow[:, :2], rows, columns)
     far = _fetched(second, flow[:, 2:], rows, columns)
@@ -160,9 +160,11 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _lifted(one: Found, rows: Tensor | None, columns: Tensor | None) -> Tensor:
-    """What a block found, brought to full size, at some rows and columns only."""
-    x = _wide(F.pixel_shuffle(one.raw, 2))
+def _lifted(
+    one: Found, rows: Tensor | None, columns: Tensor | None, most: int | None = None
+) -> Tensor:
+    """What a block found, or its first channels, at full size, at some rows and columns only."""
+    x = _wide(F.pixel_shuffle(one.raw if most is None else one.raw[:, : 4 * most], 2))
     if one.scale == 1 and rows is None and columns is None:
         return x
     if rows is None or columns is None:
