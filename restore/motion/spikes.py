@@ -296,7 +296,8 @@ def _marks(
         if not found.strong.any():
             continue
         height = found.height
-        here = blobs_of((height > weak) | found.strong, height, centre, found.strong)
+        line_px = _POLE * centre.shape[0] if rules.reach_px else None
+        here = blobs_of((height > weak) | found.strong, height, centre, found.strong, line_px)
         keep = here.area_px <= rules.largest_share * centre.size
         keep &= here.means(dispute) <= rules.agreement * here.contrast
         if steps[0] * steps[1] > 0:
@@ -304,8 +305,9 @@ def _marks(
         if rules.reach_px and keep.any():
             one, other = _elsewhere(centre, moved, again, found.sign)
             keep &= ~passing(here, (one, other), steps, rules.reach_px)
-            keep &= ~attached(here, (one, other), centre, rules.reach_px / 4)
-            keep &= ~gliding(here, (one, other), rules.reach_px, _POLE * centre.shape[0])
+            poles, known = gliding(here, (one, other), rules.reach_px, _POLE * centre.shape[0])
+            keep &= ~poles
+            keep &= ~attached(here, (one, other), centre, rules.reach_px / 4, known)
             keep &= ~_slipped(here, moved, height, _POLE * centre.shape[0])
         stands = height.ravel()[here.place]
         core = stands > np.maximum(_RIM * here.contrast[here.owner], least.ravel()[here.place])

@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.motion.straight import parted
+
 __all__ = ["Blobs", "attached", "blobs_of", "gliding", "passing"]
 
 Doubles = NDArray[np.float64]
@@ -80,7 +82,13 @@ class Blobs:
         return out
 
 
-def blobs_of(mask: Mask, height: Plane, picture: Plane, seeds: Mask | None = None) -> Blobs:
+def blobs_of(
+    mask: Mask,
+    height: Plane,
+    picture: Plane,
+    seeds: Mask | None = None,
+    line_px: float | None = None,
+) -> Blobs:
     """The 8-connected blobs of a mask.
 
     Args:
@@ -88,12 +96,17 @@ def blobs_of(mask: Mask, height: Plane, picture: Plane, seeds: Mask | None = Non
         height: ``[h, w]``, how far the picture stands out from its neighbours in time.
         picture: ``[h, w]`` luma.
         seeds: ``[h, w]`` where given, a blob needs two pixels of these, or it is left out.
+        line_px: where given, what lies along a straight line of that length is a blob of its own.
     """
     import cv2
 
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     place = np.flatnonzero(mask)
     owner = labels.ravel()[place].astype(np.intp) - 1
+    shape = (mask.shape[0], mask.shape[1])
+    if line_px is not None:
+        owner = parted(place, owner, shape, line_px)
+        count = int(owner.max(initial=-1)) + 2
     if seeds is not None:
         enough = np.bincount(owner, seeds.ravel()[place], count - 1) >= 2
         kept = enough[owner]
@@ -102,7 +115,7 @@ def blobs_of(mask: Mask, height: Plane, picture: Plane, seeds: Mask | None = Non
     area = np.bincount(owner, minlength=count - 1).astype(np.float64)
     rows, columns = np.divmod(place, mask.shape[1])
     return Blobs(
-        (mask.shape[0], mask.shape[1]),
+        shape,
         place,
         owner,
         area,
@@ -149,7 +162,9 @@ def passing(
     return out
 
 
-def gliding(here: Blobs, others: tuple[Blobs, Blobs], reach_px: float, least_px: float) -> Mask:
+def gliding(
+    here: Blobs, others: tuple[Blobs, Blobs], reach_px: float, least_px: float
+) -> tuple[Mask, tuple[Mask, Mask]]:
     """Which blobs are poles, wires or posts that go past.
 
     Such a thing is hidden in part or cut by the frame's border most of the time, so that neither
@@ -163,15 +178,14 @@ def gliding(here: Blobs, others: tuple[Blobs, Blobs], reach_px: float, least_px:
 
     Returns:
         ``[M]`` True where a long thin blob has one of like direction, length and look near by in
-        another frame.
+        another frame; and for both of these ``[K]`` True where they hold such a one.
     """
     length, width, way = here.axes()
     long = (length >= least_px) & (length >= _THIN * width)
-    if not long.any():
-        return long
     found = np.zeros(len(long), np.bool_)
-    for other in others:
-        if not len(other.area_px):
+    there = tuple(np.zeros(len(other.area_px), np.bool_) for other in others)
+    for other, seen in zip(others, there, strict=True):
+        if not long.any() or not len(other.area_px):
             continue
         long_there, wide_there, way_there = other.axes()
         ratio = np.abs(np.log(long_there / length[:, None]))
@@ -182,11 +196,19 @@ def gliding(here: Blobs, others: tuple[Blobs, Blobs], reach_px: float, least_px:
         across = np.abs(gap[..., 0] * way[:, None, 1] - gap[..., 1] * way[:, None, 0])
         along = np.abs(gap[..., 0] * way[:, None, 0] + gap[..., 1] * way[:, None, 1])
         fits &= (across <= reach_px) & (along <= length[:, None])
-        found |= (fits & _like_look(here, other)).any(1)
-    return long & found
+        fits &= _like_look(here, other) & long[:, None]
+        found |= fits.any(1)
+        seen |= fits.any(0)
+    return found, (there[0], there[1])
 
 
-def attached(here: Blobs, others: tuple[Blobs, Blobs], centre: Plane, near_px: float) -> Mask:
+def attached(
+    here: Blobs,
+    others: tuple[Blobs, Blobs],
+    centre: Plane,
+    near_px: float,
+    known: tuple[Mask, Mask],
+) -> Mask:
     """Which blobs are limbs of something larger: a wing, an arm, a wheel's spoke.
 
     Args:
@@ -194,6 +216,8 @@ def attached(here: Blobs, others: tuple[Blobs, Blobs], centre: Plane, near_px: f
         others: blobs of like sign in two other frames, on the frame's grid.
         centre: ``[h, w]`` luma of the frame.
         near_px: how far beyond its own size a limb may swing.
+        known: blobs of the other frames of which it is known what they are, ``[K]`` each; they
+            vouch for no limb.
 
     Returns:
         ``[M]`` True where a blob runs on into something as bright as itself that is no spike, and
@@ -201,9 +225,9 @@ def attached(here: Blobs, others: tuple[Blobs, Blobs], centre: Plane, near_px: f
         shape.
     """
     out = _touching(here, centre)
-    for other in others:
+    for other, told in zip(others, known, strict=True):
         away = np.hypot(other.x_px - here.x_px[:, None], other.y_px - here.y_px[:, None])
-        close = away <= near_px + 2 * np.sqrt(here.area_px)[:, None]
+        close = (away <= near_px + 2 * np.sqrt(here.area_px)[:, None]) & ~told
         area = ((close & _like_look(here, other)) * other.area_px).sum(1)
         out &= area >= _LIMB * here.area_px
     return out
