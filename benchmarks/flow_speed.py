@@ -8,6 +8,7 @@ published form in a plain loop, with warps in float32 whatever the convolutions 
 take turns on the same pair, with a copy of a large tensor for the bandwidth; medians are printed.
 Bytes are counted (:mod:`benchmarks.counting`): of the published form operation by operation, of
 ours what its passes have to read and write. On a GPU our form is also played back as a CUDA graph.
+Whole jobs come last (:mod:`benchmarks.flow_job`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.counting import Traffic
+from benchmarks.flow_job import job_rows
 from benchmarks.machine import machine, median_s, peak_memory_bytes, reset_peak_memory, settle
 from restore.engine.device import choose_device
 from restore.hostenv import tune_host
@@ -190,7 +192,8 @@ def compare(
     }
     rows = []
     with torch.inference_mode():
-        if device.type == "cuda":
+        # What is not a kernel sends its constants over in each call, which no graph may hold.
+        if device.type == "cuda" and ours.passes.said == "activation, warping":
             calls["ours, CUDA graph"] = _graph(calls["ours"])
         truth = exact.begin(first, second)(0.5)
         off = {way: (call() - truth).abs() for way, call in calls.items() if way != "copy"}
@@ -230,6 +233,8 @@ def main() -> None:
     parser.add_argument("--size", help="of the frames, WIDTHxHEIGHT px")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--formats", help="number formats with commas")
+    parser.add_argument("--frames", type=int, help="of the film that the jobs double")
+    parser.add_argument("--no-jobs", action="store_true", help="the network alone")
     parser.add_argument("--dry-run", action="store_true", help="tiny, one turn")
     parser.add_argument("--out", type=Path, help="write the figures here too")
     asked = parser.parse_args()
@@ -253,8 +258,18 @@ def main() -> None:
             f"(mean {row.mean_difference:.1e})  {row.kernels}",
             flush=True,
         )
+    jobs = []
+    if not asked.no_jobs:
+        frames = asked.frames or (3 if asked.dry_run else 24 if on_gpu else 6)
+        jobs = job_rows(seeded(), device, (height, width), frames, turns=1 if asked.dry_run else 3)
+        for job in jobs:
+            print(f"job, {job.way:30} {job.size:10} {job.fps:7.2f} fps  x{job.times_loop:.2f}")
     if asked.out:
-        table = {"machine": machine(device), "rows": [asdict(row) for row in rows]}
+        table = {
+            "machine": machine(device),
+            "rows": [asdict(row) for row in rows],
+            "jobs": [asdict(job) for job in jobs],
+        }
         asked.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 

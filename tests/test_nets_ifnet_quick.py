@@ -186,7 +186,11 @@ def test_the_benchmark_runs_dry(tmp_path):
         timeout=120,
         env=environment,
     )
-    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    table = json.loads(out.read_text(encoding="utf-8"))
+    rows, jobs = table["rows"], table["jobs"]
+    assert [job["way"].partition(",")[0] for job in jobs] == ["ours", "plain loop"]
+    assert all(job["fps"] > 0 for job in jobs)
+    assert jobs[0]["times_loop"] == pytest.approx(jobs[0]["fps"] / jobs[1]["fps"], rel=0.02)
     assert [(row["way"], row["number_format"]) for row in rows] == [
         (way, form) for form in ("float32", "bfloat16") for way in ("eager", "ours")
     ]

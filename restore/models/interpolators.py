@@ -92,13 +92,15 @@ class Interpolator:
 
         self._check(first, second, times)
         pairs = (first[None], second[None]) if first.ndim == 3 else (first, second)
-        made = []
+        count, _, height, width = pairs[0].shape
         with torch.inference_mode():
+            frames = torch.empty(count, len(times), 3, height, width, device=first.device)
             # One pair at a time: what one pair gives never depends on its neighbours in a batch.
-            for one, other in zip(pairs[0].float(), pairs[1].float(), strict=True):
-                moment = self._begin(one[None], other[None])
-                made.append(torch.cat([moment(float(time)).clamp(0, 1) for time in times]))
-            frames = torch.stack(made)
+            for number in range(count):
+                one, other = (pair[number : number + 1].float() for pair in pairs)
+                moment = self._begin(one, other)
+                for place, time in enumerate(times):
+                    torch.clamp(moment(float(time))[0], 0, 1, out=frames[number, place])
         return frames[0] if first.ndim == 3 else frames
 
     def _check(self, first: Tensor, second: Tensor, times: Sequence[float]) -> None:
@@ -159,6 +161,8 @@ class Interpolator:
         import torch.nn.functional as F
 
         below, right = (-n % self.multiple_of for n in picture.shape[-2:])
+        if not (below or right):
+            return picture
         return F.pad(picture, (0, right, 0, below), mode="replicate")
 
 
