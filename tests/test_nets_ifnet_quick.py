@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 
 from benchmarks.counting import Traffic
 from benchmarks.flow_speed import our_bytes, published_bytes
+from restore.kernels import brought as brought_room
 from restore.kernels.brought import Found, blended, blended_plain, brought, brought_plain
 from restore.models.nets.ifnet import IFNet
 from restore.models.nets.ifnet_quick import QuickFlow, proven
@@ -21,6 +24,7 @@ from tests.brought_samples import ROUNDING, brought_sample
 from tests.rife_reference import Reference, random_state, read_forms
 
 FORMS = read_forms()
+KERNELS = Path(brought_room.__file__).parent
 SCALES = {"4.25": (16, 8, 4, 2, 1), "4.25.lite": (32, 16, 8, 4, 1), "4.26.heavy": (16, 8, 4, 2, 1)}
 TAKEN = ("4.7", "4.10", "4.12.lite", "4.13", "4.14.lite", "4.22.lite", *SCALES)
 
@@ -145,6 +149,39 @@ def test_the_kernels_against_float64_interpreted():
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     assert done.stdout.split() == ["kernels", "network", "a_wrong_one_is_noticed"]
+
+
+def test_the_kernels_compile_for_a_gpu_without_one(tmp_path):
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kernels_for_hopper"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "0"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    sizes = dict(line.split() for line in done.stdout.splitlines())
+    assert set(sizes) == {"_brought_kernel", "_blended_kernel"}
+    assert all(int(size) > 10_000 for size in sizes.values())
+
+
+@pytest.mark.parametrize(
+    "path", sorted(KERNELS.glob("brought_triton.py")), ids=lambda path: str(path.stem)
+)
+def test_kernels_name_only_what_triton_knows(path):
+    """Its compiler looks up the names of annotations too, which its interpreter does not."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    kernels = [
+        each for each in functions if any("jit" in ast.unparse(d) for d in each.decorator_list)
+    ]
+    assert kernels
+    for kernel in kernels:
+        for argument in kernel.args.args:
+            said = "" if argument.annotation is None else ast.unparse(argument.annotation)
+            assert said == "" or said.startswith("tl."), f"{kernel.name}({argument.arg}: {said})"
 
 
 @pytest.mark.gpu

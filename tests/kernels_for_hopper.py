@@ -1,0 +1,55 @@
+"""Compiles the kernels of interpolation networks for a GPU that is not there.
+
+``python -m tests.kernels_for_hopper``: Triton's own way from a call to machine code, but for a
+driver that only names its target, so nothing is started. It replaces the driver, so it is a program
+of its own. The interpreter takes what the compiler does not: names of other modules, for one.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+from restore.kernels import brought_triton
+from tests.brought_samples import brought_sample
+
+
+class Named:
+    """A driver of which nothing but the target is asked."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return device
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+
+def main() -> int:
+    """Both kernels, in half precision; prints each with the bytes of its machine code."""
+    driver.set_active(Named())
+    start = JITFunction.run
+
+    def compiled(self: JITFunction, *given: Any, grid: object, warmup: bool, **options: Any) -> Any:
+        made = start(self, *given, grid=(1,), warmup=True, **options)
+        sys.stdout.write(f"{self.__name__} {len(made.asm['cubin'])}\n")
+        return made
+
+    JITFunction.run = compiled
+    ends, found, frames = brought_sample(1, 2, "float16")
+    steps = [(one.raw, one.scale) for one in found]
+    brought_triton.run_brought(ends, steps, 0.3, 2, 16)
+    brought_triton.run_blended(*frames, steps)
+    return 0
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        sys.exit(main())
