@@ -21,9 +21,11 @@ from restore.plan import plan_job
 from restore.recipe import Recipe, load_preset
 from restore.restoration import run_job
 from tests.faults import barcode
+from tests.test_hardware_encoder import here
 
 RESULT = (2880, 2304)
 AUTO = Delivery("h264", speed="auto")
+HAS_NVENC = not here["h264"]
 COPY = Recipe("copy", "", (), delivery={"speed": "auto"})
 
 
@@ -110,6 +112,22 @@ def test_the_plan_says_what_was_settled_and_so_does_the_result(film, tmp_path, m
     others(monkeypatch, 1.0)
     run_job(job(film, tmp_path / "b.mp4", speed="ultrafast"))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.skipif(bool(HAS_NVENC), reason="there is a hardware encoder")
+def test_where_a_gpu_encoder_is_missing_software_keeps_up_too(film, tmp_path, monkeypatch):
+    others(monkeypatch, 1e12)
+    asked = job(film, tmp_path / "a.mp4", profile="h264", encoder="hardware", speed="auto")
+    planned = plan_job(asked)
+    assert planned.delivery == Delivery("h264", speed="ultrafast")
+    assert [note.partition(" ")[0] for note in planned.notes[:2]] == ["no", "encoder"]
+    durable, pinned, _ = make_durable(asked)
+    assert pinned.recipe.delivery == {
+        "profile": "h264",
+        "encoder": "software",
+        "speed": "ultrafast",
+    }
+    assert [note.partition(" ")[0] for note in durable.body["notes"]] == ["encoder", "no"]
 
 
 def test_it_is_timed_though_nobody_asked_for_times(film, tmp_path):

@@ -70,6 +70,11 @@ class Interpolator:
     net: nn.Module = field(repr=False, compare=False)
     quick: QuickFlow | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def kernels(self) -> str:
+        """Which kernels of our own it runs by and which were left out and why; empty for none."""
+        return "" if self.quick is None else self.quick.passes.said
+
     def between(self, first: Tensor, second: Tensor, times: Sequence[float]) -> Tensor:
         """Makes the frames at some times between two frames.
 

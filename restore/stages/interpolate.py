@@ -163,6 +163,7 @@ class Interpolate:
             facts |= {"sha256": part.sha256, "licence": part.licence}
             # Warps and positions are float32 whatever the convolutions run in.
             facts["format"] = str(getattr(self.model, "dtype", "float32"))
+            facts |= {"kernels": said} if (said := getattr(self.model, "kernels", "")) else {}
         if self.survey is not None:
             facts |= self.survey.facts
         elif self._given:
