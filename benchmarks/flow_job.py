@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,9 +30,10 @@ from restore.engine.pixels import from_frame
 from restore.engine.run import run
 from restore.engine.settings import EngineSettings
 from restore.frames import RawFrame, pixel_format
+from restore.models.interpolators import Interpolator, load_interpolator
 from restore.models.nets.ifnet import IFNet
 from restore.models.store import ModelStore
-from restore.stages import StageContext, build_stage
+from restore.stages.interpolate import Interpolate
 
 __all__ = ["JobRow", "job_rows"]
 
@@ -93,20 +94,13 @@ def _loop(net: IFNet, pictures: list[Tensor], device: torch.device) -> int:
     return given + 1
 
 
-def _ours(
-    weights: Path, frames: list[RawFrame], device: torch.device, folder: Path
-) -> tuple[int, str]:
-    """Frames of the result, and the stage's number format."""
-    context = StageContext(ModelStore(folder), device=str(device), precision="fast")
-    settings = {"model": str(weights), "fps": "50", "grain": "keep"}
-    stage = build_stage("interpolate", settings, context)
+def _ours(model: Interpolator, frames: list[RawFrame]) -> int:
+    """Frames of the result, by the engine; the network is loaded already, as the loop's is."""
+    settings = Interpolate.Settings(model=model.name, fps="50", grain="keep")
     sink = _Sink()
-
-    def source() -> Iterator[RawFrame]:
-        yield from frames
-
-    run(source(), sink, [stage], EngineSettings(str(device), "fast"))
-    return sink.frames, str(stage.facts()["format"])
+    stage = Interpolate(settings, model, "")
+    run(iter(frames), sink, [stage], EngineSettings(model.device, "fast"))
+    return sink.frames
 
 
 def _enlarged(count: int, size: tuple[int, int], device: torch.device) -> np.ndarray:
@@ -141,17 +135,18 @@ def job_rows(
     with tempfile.TemporaryDirectory() as name:
         weights = Path(name) / "rife.safetensors"
         save_file({key: value.contiguous() for key, value in net.state_dict().items()}, weights)
-        given, ours_form = _ours(weights, raw, device, Path(name))
-        looped = _loop(there, pictures, device)
-        calls = {
-            "ours": lambda: _ours(weights, raw, device, Path(name)),
-            "loop": lambda: _loop(there, pictures, device),
-        }
-        spent_s = median_s({**calls}, device, 60.0, most=turns, warm_up=False)
+        store = ModelStore(Path(name))
+        model = load_interpolator(weights, store=store, device=device, precision="fast")
+    given, looped = _ours(model, raw), _loop(there, pictures, device)
+    calls: dict[str, Callable[[], object]] = {
+        "ours": lambda: _ours(model, raw),
+        "loop": lambda: _loop(there, pictures, device),
+    }
+    spent_s = median_s(calls, device, 60.0, most=turns, warm_up=False)
     ours_fps, loop_fps = given / spent_s["ours"], looped / spent_s["loop"]
     text = f"{size[1]}x{size[0]}"
     loop_form = str(form).removeprefix("torch.")
     return [
-        JobRow(f"ours, {ours_form}", text, round(ours_fps, 2), round(ours_fps / loop_fps, 3)),
+        JobRow(f"ours, {model.dtype}", text, round(ours_fps, 2), round(ours_fps / loop_fps, 3)),
         JobRow(f"plain loop, {loop_form}", text, round(loop_fps, 2), 1.0),
     ]
