@@ -117,6 +117,8 @@ class QuickFlow:
         self.scales = variant.scales
         place = next(net.parameters())
         self.passes = passes or proven(place.device, dtype)
+        # The twin fetches in float32; from half precision it would widen whole frames every time.
+        self._held = torch.float32 if self.passes.bring is brought_plain else dtype
         slope = place.new_tensor([_SLOPE], dtype=dtype)
         packed = self._width = 1 << (2 + variant.head_outputs).bit_length()
         self._head = _head(net, packed, dtype, slope)
@@ -151,11 +153,11 @@ class QuickFlow:
         def moment(time: float) -> Tensor:
             when = seen[0].new_zeros(len(first), 8, *seen[0].shape[-2:])
             when[:, 0] = time
-            x = torch.cat([*seen, when], 1).contiguous(memory_format=torch.channels_last)
+            x = torch.cat([*seen, when], 1).to(self.dtype, memory_format=torch.channels_last)
             found: list[Found] = []
             for block, step in zip(self._blocks, steps, strict=True):
                 if found:
-                    x = self.passes.bring((ends[0], ends[1]), found, time, step)
+                    x = self.passes.bring((ends[0], ends[1]), found, time, step).to(self.dtype)
                 found.append(Found(block(x, self.passes.activates), step))
             return self.passes.blend(pair[0], pair[1], found)
 
@@ -164,12 +166,12 @@ class QuickFlow:
     def _packed(self, frame: Tensor) -> Tensor:
         """A frame with its features, channels_last, filled up with zeros."""
         n, _, height, width = frame.shape
-        packed = frame.new_zeros(n, height, width, self._width, dtype=self.dtype)
+        packed = frame.new_zeros(n, height, width, self._width, dtype=self._held)
         packed = packed.permute(0, 3, 1, 2)
         packed[:, :3] = frame
         if self._head:
             # The first convolution takes the zeros along: eight channels are quicker than three.
-            x = packed
+            x = packed.to(self.dtype)
             for layer in self._head[0]:
                 x = layer(x, self.passes.activates)
             found = F.conv_transpose2d(x, *self._head[1], 2, 1)
