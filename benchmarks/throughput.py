@@ -107,11 +107,18 @@ class _Ours:
     settings: EngineSettings
     dtype: torch.dtype
     layout: str
-    frame: Callable[[], object]
+    frames: Callable[[], object]
+    at_once: int
 
 
 def _ours(
-    anchor: Anchor, folder: Path, precision: str, backend: str, device: str, size: tuple[int, int]
+    anchor: Anchor,
+    folder: Path,
+    precision: str,
+    backend: str,
+    device: str,
+    size: tuple[int, int],
+    frames: int,
 ) -> _Ours:
     model = loaded(anchor, folder)
     stage = Network("upscale", model, backend=choose_backend(backend, choose_device(device).type))
@@ -120,21 +127,24 @@ def _ours(
     layout = choose_layout(stage, settings, where, *size)
     grid = layout.grid(stage.spec, *size)
     stage.place(layout.device, layout.dtype)
+    # As many frames as a job computes together: a batch of them on a GPU, one on a CPU.
+    at_once = min(frames, layout.frames_at_once(len(grid.tiles)))
     generator = torch.Generator().manual_seed(1)
     shape = (1, 1, 3, grid.height_px, grid.width_px)
-    picture = torch.rand(shape, generator=generator).to(where)
+    pictures = [torch.rand(shape, generator=generator).to(where) for _ in range(at_once)]
 
-    def frame() -> object:
-        tiles = [tile.cut(picture) for tile in grid.tiles]
+    def compute() -> object:
+        tiles = [tile.cut(picture) for picture in pictures for tile in grid.tiles]
         result: object = None
         with torch.inference_mode():
-            for start in range(0, len(tiles), layout.batch):
-                part = tiles[start : start + layout.batch]
+            for call in layout.calls(len(tiles)):
+                part = [tiles[number] for number in call]
                 windows = part[0] if len(part) == 1 else torch.cat(part)
                 result = stage.run(windows, [0] * len(part))
         return result
 
-    return _Ours(stage, model.flops_per_px, settings, layout.dtype, f"{layout}; {grid}", frame)
+    text = f"{layout}; {grid}; {at_once} frames at once"
+    return _Ours(stage, model.flops_per_px, settings, layout.dtype, text, compute, at_once)
 
 
 def _our_job(ours: _Ours, clip: Path) -> Callable[[], object]:
@@ -171,7 +181,7 @@ def _network_and_peaks(
     ways: dict[str, _Ours], device: torch.device, size: tuple[int, int], limit_s: float
 ) -> tuple[dict[str, float], dict[torch.dtype, float]]:
     """Seconds of each network, and operations a second of convolutions, measured in turns."""
-    calls = {name: way.frame for name, way in ways.items()}
+    calls = {name: way.frames for name, way in ways.items()}
     operations = {}
     for dtype in {way.dtype for way in ways.values()}:
         calls[str(dtype)], operations[dtype] = conv_peak(device, dtype, size)
@@ -197,7 +207,7 @@ def measure(
     for precision, backend in product(("exact", "fast"), backends):
         name = f"{precision}, {backend}"
         try:
-            ways[name] = _ours(anchor, folder, precision, backend, device, size)
+            ways[name] = _ours(anchor, folder, precision, backend, device, size, frames)
         except RestoreError as error:
             rows[name] = Row(anchor.name, name, text, layout=f"not measured: {error}")
     jobs: dict[str, Callable[[], object]] = {}
@@ -225,7 +235,7 @@ def measure(
         if held:
             row["times_peer"] = round(fps / held, 2)
         if way is not None:
-            network_fps = 1 / network_s[name]
+            network_fps = way.at_once / network_s[name]
             limit = peaks[way.dtype] / (way.flops_per_px * area)
             row |= {
                 "network_fps": round(network_fps, 3),
@@ -233,7 +243,14 @@ def measure(
                 "peak_gflops": round(peaks[way.dtype] / 1e9, 1),
                 "share": round(network_fps / limit, 3),
                 "layout": "; ".join(
-                    filter(None, (way.layout, dict(way.stage.facts()).get("backend note", "")))
+                    filter(
+                        None,
+                        (
+                            way.layout,
+                            dict(way.stage.facts()).get("backend note", ""),
+                            dict(way.stage.facts()).get("kernels", ""),
+                        ),
+                    )
                 ),
             }
         rows[name] = Row(anchor.name, name, text, **row)

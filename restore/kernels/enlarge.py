@@ -16,12 +16,13 @@ from restore.kernels.choose import can_run, difference
 __all__ = ["enlarge", "enlarge_plain", "enlarge_trouble"]
 
 
-def enlarge_plain(x: Tensor, base: Tensor, scale: int, levels: int = 0) -> Tensor:
+def enlarge_plain(x: Tensor, base: Tensor | None, scale: int, levels: int = 0) -> Tensor:
     """The twin: the same by torch's own operations, in float32.
 
     Args:
         x: ``[N, C * scale * scale, h, w]``, what the last convolution gave.
-        base: ``[N, C, h, w]``, the picture, 0..1; each of its pixels is added to a square.
+        base: ``[N, C, h, w]``, the picture, 0..1; each of its pixels is added to a square. None for
+            nothing.
         scale: output size over input size.
         levels: largest code value, such as 255 or 1023: the sum is clipped to 0..1 and rounded to
             codes, halves to even; 0 leaves it as it is.
@@ -29,15 +30,16 @@ def enlarge_plain(x: Tensor, base: Tensor, scale: int, levels: int = 0) -> Tenso
     Returns:
         ``[N, C, h * scale, w * scale]``: float32 without ``levels``, else uint8 (to 255) or int32.
     """
-    large = interpolate(base.float(), scale_factor=scale, mode="nearest")
-    total = pixel_shuffle(x.float(), scale) + large
+    total = pixel_shuffle(x.float(), scale)
+    if base is not None:
+        total = total + interpolate(base.float(), scale_factor=scale, mode="nearest")
     if not levels:
         return total.contiguous()
     codes = (total.clamp(0, 1) * levels).round()
     return codes.to(torch.uint8 if levels <= 255 else torch.int32).contiguous()
 
 
-def enlarge(x: Tensor, base: Tensor, scale: int, levels: int = 0) -> Tensor:
+def enlarge(x: Tensor, base: Tensor | None, scale: int, levels: int = 0) -> Tensor:
     """As the twin; by the kernel where it can run. Any strides."""
     if not can_run(x.device):
         return enlarge_plain(x, base, scale, levels)

@@ -34,6 +34,7 @@ def _kernel(
     levels: Any,  # noqa: ANN401
     scale: tl.constexpr,
     rounds: tl.constexpr,
+    has_base: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
@@ -47,8 +48,9 @@ def _kernel(
     part = (channel * scale + row % scale) * scale + column % scale
     place = picture * x_n + part * x_c + small_row * x_h + small_column * x_w
     value = tl.load(x + place, mask=here, other=0.0).to(tl.float32)
-    place = picture * b_n + channel * b_c + small_row * b_h + small_column * b_w
-    value += tl.load(base + place, mask=here, other=0.0).to(tl.float32)
+    if has_base:
+        place = picture * b_n + channel * b_c + small_row * b_h + small_column * b_w
+        value += tl.load(base + place, mask=here, other=0.0).to(tl.float32)
     if rounds:
         value = tl.minimum(tl.maximum(value, 0.0), 1.0) * levels
         # Halves to even, as torch rounds: at 2^23 float32 holds whole numbers only.
@@ -56,26 +58,28 @@ def _kernel(
     tl.store(out + at, value.to(out.dtype.element_ty), mask=here)
 
 
-def run(x: Tensor, base: Tensor, scale: int, levels: int) -> Tensor:
+def run(x: Tensor, base: Tensor | None, scale: int, levels: int) -> Tensor:
     """One pass: the last convolution's result and the picture in, the large picture out."""
-    n, channels, height, width = base.shape
+    n, parts, height, width = x.shape
+    channels = parts // scale**2
     form = torch.float32 if not levels else torch.uint8 if levels <= 255 else torch.int32
     out = torch.empty((n, channels, height * scale, width * scale), dtype=form, device=x.device)
     # Triton launches on the current device.
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(out.numel(), _BLOCK),)](
             x,
-            base,
+            x if base is None else base,
             out,
             out.numel(),
             channels,
             height,
             width,
             *x.stride(),
-            *base.stride(),
+            *(x if base is None else base).stride(),
             float(levels),
             scale=scale,
             rounds=levels > 0,
+            has_base=base is not None,
             block=_BLOCK,
         )
     return out

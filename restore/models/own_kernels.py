@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,15 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from restore.kernels.activation import bias_prelu, bias_prelu_trouble
+from restore.kernels.block_end import end_block_trouble
 from restore.kernels.choose import can_run
+from restore.kernels.convolution import convolve_trouble
 from restore.kernels.enlarge import enlarge, enlarge_trouble
+from restore.kernels.image_windows import attend_picture_trouble
 from restore.kernels.windows import attend_trouble
 from restore.models.fused_attention import attend_by_kernel
+from restore.models.fused_convolutions import fuse_convolutions
+from restore.models.fused_hat import fuse_hat
 
 __all__ = ["use_kernels"]
 
@@ -36,7 +42,9 @@ def use_kernels(model: nn.Module, device: torch.device, dtype: torch.dtype) -> s
         return ""
     from spandrel.architectures.Compact import Compact
 
-    said = []
+    said, whole = _as_a_whole(model, device, dtype)
+    if whole:
+        return ", ".join(said)
     if isinstance(model, Compact) and model.act_type == "prelu":
         trouble = bias_prelu_trouble(device, dtype)
         said.append(f"the activation's {trouble}" if trouble else "activation")
@@ -52,6 +60,39 @@ def use_kernels(model: nn.Module, device: torch.device, dtype: torch.dtype) -> s
         said.append(f"the window attention's {trouble}" if trouble else "window attention")
         attend_by_kernel(model, wanted=not trouble)
     return ", ".join(said)
+
+
+def _as_a_whole(
+    model: nn.Module, device: torch.device, dtype: torch.dtype
+) -> tuple[list[str], bool]:
+    """Lets the network run by fused passes from end to end, where its kind and the format allow.
+
+    Returns:
+        Which kernels it uses, or which were left out and why; and whether it runs so.
+    """
+    from spandrel.architectures.Compact import Compact
+    from spandrel.architectures.ESRGAN import ESRGAN
+    from spandrel.architectures.HAT import HAT
+    from spandrel.architectures.SPAN import SPAN
+
+    if dtype not in (torch.float16, torch.bfloat16) or device.type != "cuda":
+        return [], False
+    if not isinstance(model, Compact | ESRGAN | HAT | SPAN):
+        return [], False
+    if isinstance(model, HAT):
+        proofs: dict[str, Callable[[torch.device, torch.dtype], str]] = {
+            "convolution": convolve_trouble,
+            "picture attention": attend_picture_trouble,
+            "block's end": end_block_trouble,
+        }
+        fuse: Callable[[nn.Module], bool] = fuse_hat
+    else:
+        proofs = {"convolution": convolve_trouble, "enlargement": enlarge_trouble}
+        fuse = fuse_convolutions
+    for name, proof in proofs.items():
+        if trouble := proof(device, dtype):
+            return [f"the {name}'s {trouble}"], False
+    return ([*proofs], True) if fuse(model) else ([], False)
 
 
 class _Activated(nn.Module):

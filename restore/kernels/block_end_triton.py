@@ -1,0 +1,168 @@
+"""The kernel of :mod:`restore.kernels.block_end`.
+
+Rows of pixels stay in registers, their channels in three parts of 64, since a block of Triton has a
+power of two. Weights come from the cache, 64 x 64 at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from restore.kernels.block_end import BlockEnd
+
+__all__ = ["run"]
+
+_ROWS = 128
+_PART = tl.constexpr(64)
+
+
+@triton.jit
+def _matrix(weights: Any, row: Any, column: Any, pitch: tl.constexpr) -> Any:  # noqa: ANN401
+    """64 outputs from ``row`` by 64 inputs from ``column``, as ``[in, out]``."""
+    out = row + tl.arange(0, _PART)
+    into = column + tl.arange(0, _PART)
+    return tl.load(weights + out[None, :] * pitch + into[:, None])
+
+
+@triton.jit
+def _vector(values: Any, part: tl.constexpr) -> Any:  # noqa: ANN401
+    return tl.load(values + part * _PART + tl.arange(0, _PART))[None, :]
+
+
+@triton.jit
+def _normed(a: Any, b: Any, c: Any, by: Any, channels: tl.constexpr, eps: Any) -> Any:  # noqa: ANN401
+    mean = (tl.sum(a, 1) + tl.sum(b, 1) + tl.sum(c, 1)) / channels
+    held = tl.arange(0, _PART)[None, :] < channels - 2 * _PART
+    a = a - mean[:, None]
+    b = b - mean[:, None]
+    c = tl.where(held, c - mean[:, None], 0.0)
+    spread = (tl.sum(a * a, 1) + tl.sum(b * b, 1) + tl.sum(c * c, 1)) / channels
+    factor = tl.rsqrt(spread + eps)[:, None]
+    shift = by + 3 * _PART
+    a = a * factor * _vector(by, 0) + _vector(shift, 0)
+    b = b * factor * _vector(by, 1) + _vector(shift, 1)
+    c = c * factor * _vector(by, 2) + _vector(shift, 2)
+    return a, b, c
+
+
+@triton.jit
+def _kernel(
+    x: Any,  # noqa: ANN401
+    found: Any,  # noqa: ANN401
+    near: Any,  # noqa: ANN401
+    share: Any,  # noqa: ANN401
+    proj: Any,  # noqa: ANN401
+    proj_bias: Any,  # noqa: ANN401
+    norm: Any,  # noqa: ANN401
+    up: Any,  # noqa: ANN401
+    up_bias: Any,  # noqa: ANN401
+    down: Any,  # noqa: ANN401
+    down_bias: Any,  # noqa: ANN401
+    after: Any,  # noqa: ANN401
+    out: Any,  # noqa: ANN401
+    normed_out: Any,  # noqa: ANN401
+    pixels: Any,  # noqa: ANN401
+    eps: Any,  # noqa: ANN401
+    channels: tl.constexpr,
+    hidden: tl.constexpr,
+    has_near: tl.constexpr,
+    has_after: tl.constexpr,
+    precise: tl.constexpr,
+    block: tl.constexpr,
+) -> None:
+    width: tl.constexpr = 3 * _PART
+    form = out.dtype.element_ty
+    row = tl.program_id(0) * block + tl.arange(0, block)
+    inside = (row < pixels)[:, None]
+    picture = tl.program_id(1).to(tl.int64)
+    place = (picture * pixels + row)[:, None] * width + tl.arange(0, _PART)[None, :]
+    a = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) + _vector(proj_bias, 0)
+    b = tl.load(x + place + _PART, mask=inside, other=0.0).to(tl.float32) + _vector(proj_bias, 1)
+    c = tl.load(x + place + 2 * _PART, mask=inside, other=0.0).to(tl.float32)
+    c += _vector(proj_bias, 2)
+    if has_near:
+        factors = share + picture * width
+        a += tl.load(near + place, mask=inside, other=0.0).to(tl.float32) * _vector(factors, 0)
+        part = tl.load(near + place + _PART, mask=inside, other=0.0).to(tl.float32)
+        b += part * _vector(factors, 1)
+        part = tl.load(near + place + 2 * _PART, mask=inside, other=0.0).to(tl.float32)
+        c += part * _vector(factors, 2)
+    for first in range(0, width, _PART):
+        given = tl.load(found + place + first, mask=inside, other=0.0)
+        a += tl.dot(given, _matrix(proj, 0, first, width), input_precision=precise)
+        b += tl.dot(given, _matrix(proj, _PART, first, width), input_precision=precise)
+        c += tl.dot(given, _matrix(proj, 2 * _PART, first, width), input_precision=precise)
+    p, q, r = _normed(a, b, c, norm, channels, eps)
+    p = p.to(form)
+    q = q.to(form)
+    r = r.to(form)
+    a += _vector(down_bias, 0)
+    b += _vector(down_bias, 1)
+    c += _vector(down_bias, 2)
+    for first in range(0, hidden, _PART):
+        inner = tl.dot(p, _matrix(up, first, 0, width), input_precision=precise)
+        inner += tl.dot(q, _matrix(up, first, _PART, width), input_precision=precise)
+        inner += tl.dot(r, _matrix(up, first, 2 * _PART, width), input_precision=precise)
+        inner += tl.load(up_bias + first + tl.arange(0, _PART))[None, :]
+        inner = 0.5 * inner * (1.0 + tl.erf(inner * 0.7071067811865476))
+        sent = inner.to(form)
+        a += tl.dot(sent, _matrix(down, 0, first, hidden), input_precision=precise)
+        b += tl.dot(sent, _matrix(down, _PART, first, hidden), input_precision=precise)
+        c += tl.dot(sent, _matrix(down, 2 * _PART, first, hidden), input_precision=precise)
+    tl.store(out + place, a.to(form), mask=inside)
+    tl.store(out + place + _PART, b.to(form), mask=inside)
+    tl.store(out + place + 2 * _PART, c.to(form), mask=inside)
+    if has_after:
+        a, b, c = _normed(a, b, c, after, channels, eps)
+        tl.store(normed_out + place, a.to(form), mask=inside)
+        tl.store(normed_out + place + _PART, b.to(form), mask=inside)
+        tl.store(normed_out + place + 2 * _PART, c.to(form), mask=inside)
+
+
+def run(
+    end: BlockEnd, x: Tensor, found: Tensor, near: Tensor | None, share: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """One pass: features, attention's and the convolution's result in, both results out."""
+    assert x.is_contiguous()
+    assert found.is_contiguous()
+    assert near is None or near.is_contiguous()
+    n, h, w, _ = x.shape
+    out = torch.empty_like(x)
+    normed = torch.empty_like(x) if end.after is not None else None
+    has_near = near is not None and share is not None
+    # Triton launches on the current device.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        _kernel[(triton.cdiv(h * w, _ROWS), n)](
+            x,
+            found,
+            near if has_near else x,
+            share.contiguous() if has_near and share is not None else x,
+            end.proj,
+            end.proj_bias,
+            end.norm,
+            end.up,
+            end.up_bias,
+            end.down,
+            end.down_bias,
+            end.norm if end.after is None else end.after,
+            out,
+            out if normed is None else normed,
+            h * w,
+            end.eps,
+            channels=end.channels,
+            hidden=end.up.shape[0],
+            has_near=has_near,
+            has_after=normed is not None,
+            # float32 products as they are; the fast ones would keep ten bits.
+            precise="ieee" if x.dtype == torch.float32 else "tf32",
+            block=_ROWS,
+            num_warps=8,
+            num_stages=2,
+        )
+    return out, normed
