@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -16,12 +14,12 @@ _BLOCK = 2048
 
 @triton.jit
 def _kernel(
-    x: Any,  # noqa: ANN401
-    bias: Any,  # noqa: ANN401
-    slope: Any,  # noqa: ANN401
-    numbers: Any,  # noqa: ANN401
-    channels: Any,  # noqa: ANN401
-    inner: Any,  # noqa: ANN401
+    x,
+    bias,
+    slope,
+    numbers,
+    channels,
+    inner,
     has_bias: tl.constexpr,
     one_slope: tl.constexpr,
     block: tl.constexpr,

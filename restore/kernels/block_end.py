@@ -1,8 +1,8 @@
 """The second half of a transformer's block in one pass over the features.
 
-What attention found is projected and added to the features, with what a convolution found beside it;
-the sum is normed, goes through the two layers of the perceptron and is added again; and the result is
-normed once more for the block that follows. In plain torch these are some twenty passes.
+What attention found is projected and added to the features, with what a convolution found beside
+it; the sum is normed, goes through the two layers of the perceptron and is added again; and the result
+is normed once more for the block that follows. In plain torch these are some twenty passes.
 
 Source: Liu et al., "Swin Transformer", ICCV 2021; Ba et al., "Layer Normalization", 2016; Hendrycks
 and Gimpel, "Gaussian Error Linear Units", 2016.
@@ -10,7 +10,10 @@ and Gimpel, "Gaussian Error Linear Units", 2016.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +57,7 @@ class BlockEnd:
 
 def end_block_plain(
     end: BlockEnd, x: Tensor, found: Tensor, near: Tensor | None, share: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """The twin: the same by torch's own operations, in float32 (float64 for float64).
 
     Args:
@@ -65,7 +68,8 @@ def end_block_plain(
         share: ``[n, WIDTH]`` float32, factors of ``near``.
 
     Returns:
-        The features after the block, and normed by ``after``; both as ``x``.
+        The features after the block, and normed by ``after``; both as ``x``. Without ``after`` the
+        features twice.
     """
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
 
@@ -87,13 +91,13 @@ def end_block_plain(
         linear(normed(total, end.norm).to(x.dtype).to(exact), wide(end.up), wide(end.up_bias))
     )
     total = total + linear(inner.to(x.dtype).to(exact), wide(end.down), wide(end.down_bias))
-    after = None if end.after is None else normed(total, end.after).to(x.dtype)
-    return total.to(x.dtype), after
+    out = total.to(x.dtype)
+    return out, out if end.after is None else normed(total, end.after).to(x.dtype)
 
 
 def end_block(
     end: BlockEnd, x: Tensor, found: Tensor, near: Tensor | None, share: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """As the twin; by the kernel where it can run. All contiguous."""
     if not can_run(x.device):
         return end_block_plain(end, x, found, near, share)
@@ -130,10 +134,8 @@ def end_block_trouble(device: torch.device, dtype: torch.dtype) -> str:
     for part in (0, 1):
         for given in (near, None):
             wrong = difference(
-                lambda part=part, given=given: _one(end_block(end, x, found, given, share), part),  # type: ignore[misc]
-                lambda part=part, given=given: _one(  # type: ignore[misc]
-                    end_block_plain(end, x, found, given, share), part
-                ),
+                partial(_one, end_block, part, end, x, found, given, share),
+                partial(_one, end_block_plain, part, end, x, found, given, share),
                 str(dtype).removeprefix("torch."),
             )
             if wrong:
@@ -141,7 +143,5 @@ def end_block_trouble(device: torch.device, dtype: torch.dtype) -> str:
     return ""
 
 
-def _one(both: tuple[Tensor, Tensor | None], part: int) -> Tensor:
-    found = both[part]
-    assert found is not None
-    return found
+def _one(form: Callable[..., tuple[Tensor, Tensor]], part: int, *given: Any) -> Tensor:  # noqa: ANN401
+    return form(*given)[part]

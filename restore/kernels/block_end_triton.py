@@ -6,7 +6,7 @@ power of two. Weights come from the cache, 64 x 64 at a time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import triton
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_ROWS = 128
+_ROWS, _WARPS, _STAGES = 128, 8, 2
 _PART = tl.constexpr(64)
 
 
 @triton.jit
-def _matrix(weights: Any, row: Any, column: Any, pitch: tl.constexpr) -> Any:  # noqa: ANN401
+def _matrix(weights, row, column, pitch: tl.constexpr):
     """64 outputs from ``row`` by 64 inputs from ``column``, as ``[in, out]``."""
     out = row + tl.arange(0, _PART)
     into = column + tl.arange(0, _PART)
@@ -31,12 +31,12 @@ def _matrix(weights: Any, row: Any, column: Any, pitch: tl.constexpr) -> Any:  #
 
 
 @triton.jit
-def _vector(values: Any, part: tl.constexpr) -> Any:  # noqa: ANN401
+def _vector(values, part: tl.constexpr):
     return tl.load(values + part * _PART + tl.arange(0, _PART))[None, :]
 
 
 @triton.jit
-def _normed(a: Any, b: Any, c: Any, by: Any, channels: tl.constexpr, eps: Any) -> Any:  # noqa: ANN401
+def _normed(a, b, c, by, channels: tl.constexpr, eps):
     mean = (tl.sum(a, 1) + tl.sum(b, 1) + tl.sum(c, 1)) / channels
     held = tl.arange(0, _PART)[None, :] < channels - 2 * _PART
     a = a - mean[:, None]
@@ -53,22 +53,22 @@ def _normed(a: Any, b: Any, c: Any, by: Any, channels: tl.constexpr, eps: Any) -
 
 @triton.jit
 def _kernel(
-    x: Any,  # noqa: ANN401
-    found: Any,  # noqa: ANN401
-    near: Any,  # noqa: ANN401
-    share: Any,  # noqa: ANN401
-    proj: Any,  # noqa: ANN401
-    proj_bias: Any,  # noqa: ANN401
-    norm: Any,  # noqa: ANN401
-    up: Any,  # noqa: ANN401
-    up_bias: Any,  # noqa: ANN401
-    down: Any,  # noqa: ANN401
-    down_bias: Any,  # noqa: ANN401
-    after: Any,  # noqa: ANN401
-    out: Any,  # noqa: ANN401
-    normed_out: Any,  # noqa: ANN401
-    pixels: Any,  # noqa: ANN401
-    eps: Any,  # noqa: ANN401
+    x,
+    found,
+    near,
+    share,
+    proj,
+    proj_bias,
+    norm,
+    up,
+    up_bias,
+    down,
+    down_bias,
+    after,
+    out,
+    normed_out,
+    pixels,
+    eps,
     channels: tl.constexpr,
     hidden: tl.constexpr,
     has_near: tl.constexpr,
@@ -127,14 +127,13 @@ def _kernel(
 
 def run(
     end: BlockEnd, x: Tensor, found: Tensor, near: Tensor | None, share: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """One pass: features, attention's and the convolution's result in, both results out."""
-    assert x.is_contiguous()
-    assert found.is_contiguous()
-    assert near is None or near.is_contiguous()
+    x, found = x.contiguous(), found.contiguous()
+    near = near if near is None else near.contiguous()
     n, h, w, _ = x.shape
     out = torch.empty_like(x)
-    normed = torch.empty_like(x) if end.after is not None else None
+    normed = out if end.after is None else torch.empty_like(x)
     has_near = near is not None and share is not None
     # Triton launches on the current device.
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
@@ -152,17 +151,17 @@ def run(
             end.down_bias,
             end.norm if end.after is None else end.after,
             out,
-            out if normed is None else normed,
+            normed,
             h * w,
             end.eps,
             channels=end.channels,
             hidden=end.up.shape[0],
             has_near=has_near,
-            has_after=normed is not None,
+            has_after=end.after is not None,
             # float32 products as they are; the fast ones would keep ten bits.
             precise="ieee" if x.dtype == torch.float32 else "tf32",
             block=_ROWS,
-            num_warps=8,
-            num_stages=2,
+            num_warps=_WARPS,
+            num_stages=_STAGES,
         )
     return out, normed

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,13 +94,14 @@ def _folder() -> Path | None:
     return home / "restore" / "kernels"
 
 
-def compiled(source: str, architecture: str, macros: Mapping[str, int]) -> bytes:
+@lru_cache(maxsize=256)
+def compiled(source: str, architecture: str, macros: tuple[tuple[str, int], ...]) -> bytes:
     """The machine code of a program, from disk where it was made before.
 
     Args:
         source: name of a file beside this one.
         architecture: such as ``sm_90a``.
-        macros: that the program is compiled with.
+        macros: that the program is compiled with, names and values.
 
     Raises:
         RuntimeError: the compiler refused it; its words.
@@ -112,7 +112,7 @@ def compiled(source: str, architecture: str, macros: Mapping[str, int]) -> bytes
     text = (_HERE / source).read_bytes()
     version = answered(nvrtc.nvrtcVersion())
     options = [f"--gpu-architecture={architecture}", "-std=c++17"]
-    options += [f"-D{name}={value}" for name, value in sorted(macros.items())]
+    options += [f"-D{name}={value}" for name, value in sorted(macros)]
     follows_from = json.dumps([hashlib.sha256(text).hexdigest(), version, options])
     folder = _folder()
     place = folder and folder / f"{hashlib.sha256(follows_from.encode()).hexdigest()[:32]}.cubin"
@@ -169,7 +169,7 @@ def kernel(
     """
     from cuda.bindings import driver
 
-    module = answered(driver.cuModuleLoadData(compiled(source, architecture, dict(macros))))
+    module = answered(driver.cuModuleLoadData(compiled(source, architecture, macros)))
     handle = answered(driver.cuModuleGetFunction(module, name.encode()))
     most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     answered((*driver.cuFuncSetAttribute(handle, most, shared_bytes), None))

@@ -1,29 +1,35 @@
 // A 3x3 convolution over pixels whose channels lie together, with all that follows it done before
 // anything reaches memory: bias, activation, residuals. Zeros surround the picture.
 //
-// A block of four warps computes 16 columns and ROWS rows of one picture at a time, all output
+// A group of four warps computes 16 columns and ROWS rows of one picture at a time, all output
 // channels. The part of the picture that it needs lies in shared memory with its border, so that the
 // nine taps are nine views of it; of the rows that a warp multiplies, each is fetched once for the
 // three taps above each other. Products are those of the tensor cores: wgmma on Hopper, where the
-// four warps read the weights together, else mma.sync. Sums are float32. Blocks stay and take one
-// part after the other; where the input has one group of channels only, weights are fetched once for
-// all of them.
+// four warps read the weights together, else mma.sync. Sums are float32.
 //
-// Compiled at run time with: CHANNELS (of a group: 16, 32, 48 or 64), OUT (16, 32, 48 or 64), ROWS
-// (8 or 16), ENLARGE (1 or 2: each pixel of the input is read as a square of that side), HALF (1 for
-// float16, 0 for bfloat16), ACT (0 none, 1 slope where negative, 2 SiLU, 3 SPAN's gate over the first
-// residual, 4 GELU), RESIDUALS (0, 1 or 2), BLOCKS (on a multiprocessor), WGMMA (1 for Hopper's products).
+// Groups stay and take one part after the other. Where the input has one set of channels only
+// (SETS == 1) its weights are fetched once; else each set comes with its weights, one after the other.
+// With two BUFFERS the next piece is on its way while one is multiplied. Two GROUPS of a block take
+// turns: one multiplies while the other fetches and writes, or else they would all fetch, all multiply
+// and all write at once, and the tensor cores would rest meanwhile.
+//
+// Compiled at run time with: CHANNELS (of a set: 16, 32, 48 or 64), SETS, OUT (16, 32, 48 or 64),
+// ROWS (a multiple of 4), GROUPS (1 or 2), BUFFERS (1 or 2), BLOCKS (on a multiprocessor), ENLARGE (1 or
+// 2: each pixel of the input is read as a square of that side), HALF (1 for float16, 0 for bfloat16),
+// ACT (0 none, 1 slope where negative, 2 SiLU, 3 SPAN's gate over the first residual, 4 GELU),
+// RESIDUALS (0, 1 or 2), WGMMA (1 for Hopper's products).
 
 typedef unsigned int u32;
 typedef unsigned short u16;
 typedef unsigned long long u64;
 
-#define THREADS 128
+#define THREADS 128  // of a group
 #define COLUMNS 16
 #define WIDE (COLUMNS + 2)
 #define TALL (ROWS + 2)
 #define STRIPES (ROWS / 4)   // rows of a warp
-#define PIECES (CHANNELS / 8)  // of 16 bytes, in a pixel of a group
+#define PIECES (CHANNELS / 8)  // of 16 bytes, in a pixel of a set
+#define AT_ONCE (THREADS / PIECES)  // pixels that a group fetches with one piece for each thread
 #define STEPS (CHANNELS / 16)
 // Bytes from one pixel to the next. Eight neighbours must lie in different banks: 48 and 16 channels
 // get a gap of 16 bytes, 64 and 32 have their pieces exchanged.
@@ -54,12 +60,22 @@ typedef unsigned long long u64;
 #define LINE_TURN(n) (((n) >> 2) & 1)
 #define PATTERN 3ull
 #endif
+#define PICTURE_BYTES (TALL * WIDE * PITCH)
 #define WEIGHT_BYTES (9 * OUT * LINE)
+// Weights that stay lie before all; wgmma wants them at multiples of 1024 bytes.
+#define ROUND(bytes) (((bytes) + 1023) / 1024 * 1024)
+#if SETS == 1
+#define KEPT_BYTES ROUND(WEIGHT_BYTES)
+#define PIECE_BYTES ROUND(PICTURE_BYTES)
+#else
+#define KEPT_BYTES 0
+#define PIECE_BYTES (ROUND(WEIGHT_BYTES) + ROUND(PICTURE_BYTES))
+#endif
 
 struct Call {
     const u16* in;
     u16* out;
-    const u16* weights;  // [groups, 9, OUT, CHANNELS]
+    const u16* weights;  // [SETS, 9, OUT, CHANNELS]
     const float* bias;  // [OUT]
     const float* slope;  // [OUT]
     const u16* first;  // residuals, or null
@@ -70,7 +86,6 @@ struct Call {
     int out_pitch;
     int first_pitch;
     int second_pitch;
-    int groups;
     int kept;  // output channels that are written, a multiple of 8
     int height;  // of the output
     int width;
@@ -119,67 +134,81 @@ __device__ __forceinline__ float sigmoid(float x) {
     return 1.0f / (1.0f + __expf(-x));
 }
 
-__device__ __forceinline__ void fetch_picture(const Call& c, u32 to, int part, int group) {
+struct Place {
+    int picture, top, left;  // of a part, its border left out
+};
+
+__device__ __forceinline__ Place place_of(const Call& c, int part) {
     int rest = part / c.across;
-    int left = (part - rest * c.across) * COLUMNS - 1;
     int picture = rest / c.down;
-    int top = (rest - picture * c.down) * ROWS - 1;
-    const u16* from = c.in + group * CHANNELS;
+    return {picture, (rest - picture * c.down) * ROWS, (part - rest * c.across) * COLUMNS};
+}
+
+__device__ __forceinline__ void fetch_picture(const Call& c, u32 to, const Place& at, int set, int thread) {
+    // Who has nothing left to fetch fetches what a neighbour does: the products want no branches.
+    thread = min(thread, AT_ONCE * PIECES - 1);
+    int piece = thread % PIECES, first = thread / PIECES;
     int rows = c.height / ENLARGE, columns = c.width / ENLARGE;
-    for (int at = threadIdx.x; at < TALL * WIDE * PIECES; at += THREADS) {
-        int pixel = at / PIECES, piece = at - pixel * PIECES;
+    const u16* from = c.in + ((u64)at.picture * rows * columns) * c.in_pitch + set * CHANNELS + piece * 8;
+    // Zeros come from nowhere: such a piece must only name an address that exists.
+    bool whole = at.top > 0 && at.left > 0 && at.top + ROWS < c.height && at.left + COLUMNS < c.width;
+#pragma unroll
+    for (int k = 0; k < (TALL * WIDE + AT_ONCE - 1) / AT_ONCE; k++) {
+        int pixel = min(first + k * AT_ONCE, TALL * WIDE - 1);
         int y = pixel / WIDE, x = pixel - y * WIDE;
-        int row = top + y, column = left + x;
-        bool inside = row >= 0 && row < c.height && column >= 0 && column < c.width;
-        u64 place = inside ? ((u64)picture * rows + row / ENLARGE) * columns + column / ENLARGE : 0;
-        fetch(to + pixel * PITCH + ((piece ^ TURN(x)) << 4), from + place * c.in_pitch + piece * 8, inside);
+        int row = at.top + y - 1, column = at.left + x - 1;
+        bool inside = whole || (row >= 0 && row < c.height && column >= 0 && column < c.width);
+        int place = inside ? (row / ENLARGE) * columns + column / ENLARGE : 0;
+        fetch(to + pixel * PITCH + ((piece ^ TURN(x)) << 4), from + (u64)(u32)place * (u32)c.in_pitch, inside);
     }
 }
 
-__device__ __forceinline__ void fetch_weights(const Call& c, u32 to, int group) {
-    const u16* from = c.weights + (u64)group * 9 * OUT * CHANNELS;
-    for (int at = threadIdx.x; at < 9 * OUT * PIECES; at += THREADS) {
+__device__ __forceinline__ void fetch_weights(const Call& c, u32 to, int set, int thread, int threads) {
+    const u16* from = c.weights + (u64)set * 9 * OUT * CHANNELS;
+#pragma unroll 4
+    for (int at = thread; at < 9 * OUT * PIECES; at += threads) {
         int line = at / PIECES, piece = at - line * PIECES;
-        fetch(to + line * LINE + ((piece ^ LINE_TURN(line)) << 4), from + line * CHANNELS + piece * 8, true);
+        fetch(to + line * LINE + ((piece ^ LINE_TURN(line)) << 4), from + at * 8, true);
     }
 }
 
 #if WGMMA
 
-// 64 pixels, 16 of each warp, by OUT channels; `weights` describes OUT lines of 16 channels.
-__device__ __forceinline__ void multiply_all(float (*sum)[4], const u32* a, u64 weights) {
+// 64 pixels, 16 of each warp, by OUT channels; `weights` describes OUT lines of 16 channels. Where
+// `adds` is 0 the sums begin anew.
+__device__ __forceinline__ void multiply_all(float (*sum)[4], const u32* a, u64 weights, int adds) {
 #define S(n) "+f"(sum[n][0]), "+f"(sum[n][1]), "+f"(sum[n][2]), "+f"(sum[n][3])
 #if HALF
 #define FORMS "f32.f16.f16"
 #else
 #define FORMS "f32.bf16.bf16"
 #endif
-#define A_AND_B "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(weights)
+#define A_AND_B "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(weights), "r"(adds)
 #if OUT == 64
-    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16." FORMS
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %37, 0; wgmma.mma_async.sync.aligned.m64n64k16." FORMS
         " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19,"
-        " %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, 1, 1, 0;"
+        " %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;}"
         : S(0), S(1), S(2), S(3), S(4), S(5), S(6), S(7) : A_AND_B);
 #elif OUT == 48
-    asm volatile("wgmma.mma_async.sync.aligned.m64n48k16." FORMS
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %29, 0; wgmma.mma_async.sync.aligned.m64n48k16." FORMS
         " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19,"
-        " %20, %21, %22, %23}, {%24, %25, %26, %27}, %28, 1, 1, 1, 0;"
+        " %20, %21, %22, %23}, {%24, %25, %26, %27}, %28, p, 1, 1, 0;}"
         : S(0), S(1), S(2), S(3), S(4), S(5) : A_AND_B);
 #elif OUT == 32
-    asm volatile("wgmma.mma_async.sync.aligned.m64n32k16." FORMS
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %21, 0; wgmma.mma_async.sync.aligned.m64n32k16." FORMS
         " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15},"
-        " {%16, %17, %18, %19}, %20, 1, 1, 1, 0;"
+        " {%16, %17, %18, %19}, %20, p, 1, 1, 0;}"
         : S(0), S(1), S(2), S(3) : A_AND_B);
 #else
-    asm volatile("wgmma.mma_async.sync.aligned.m64n16k16." FORMS
-        " {%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9, %10, %11}, %12, 1, 1, 1, 0;"
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %13, 0; wgmma.mma_async.sync.aligned.m64n16k16." FORMS
+        " {%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9, %10, %11}, %12, p, 1, 1, 0;}"
         : S(0), S(1) : A_AND_B);
 #endif
 }
 
-// Sums of one group of channels: STRIPES rows of 16 pixels by OUT channels.
-__device__ __forceinline__ void sum_up(float (*sum)[OUT / 8][4], u32 picture, u32 weights) {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+// Sums of one set of channels: STRIPES rows of 16 pixels by OUT channels; begun anew without `adds`.
+__device__ __forceinline__ void sum_up(float (*sum)[OUT / 8][4], u32 picture, u32 weights, int adds) {
+    int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3;
     int pixel = lane & 15, late = lane >> 4;
     u32 rows = picture + warp * STRIPES * WIDE * PITCH;
     // Lines in eights, each so many bytes after the one before.
@@ -196,7 +225,8 @@ __device__ __forceinline__ void sum_up(float (*sum)[OUT / 8][4], u32 picture, u3
         for (int dy = 0; dy < 3; dy++) {
 #pragma unroll
             for (int y = 0; y < STRIPES; y++)
-                multiply_all(sum[y], a[turn & 1][y + dy], described + (((dy * 3 + dx) * OUT * LINE + step * 32) >> 4));
+                multiply_all(sum[y], a[turn & 1][y + dy],
+                    described + (((dy * 3 + dx) * OUT * LINE + step * 32) >> 4), turn + dy ? 1 : adds);
         }
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
         // What the turn before multiplied may be overwritten by the next.
@@ -218,13 +248,17 @@ __device__ __forceinline__ void multiply(float* sum, const u32* a, u32 b0, u32 b
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Sums of one group of channels: STRIPES rows of 16 pixels by OUT channels.
-__device__ __forceinline__ void sum_up(float (*sum)[OUT / 8][4], u32 picture, u32 weights) {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+// Sums of one set of channels: STRIPES rows of 16 pixels by OUT channels; begun anew without `adds`.
+__device__ __forceinline__ void sum_up(float (*sum)[OUT / 8][4], u32 picture, u32 weights, int adds) {
+    int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3;
     int pixel = lane & 15, late = lane >> 4;
     int line = ((lane >> 4) << 3) + (lane & 7), high = (lane >> 3) & 1;
     u32 rows = picture + warp * STRIPES * WIDE * PITCH;
     u32 lines = weights + line * LINE;
+    if (!adds) {
+#pragma unroll
+        for (int n = 0; n < STRIPES * OUT / 2; n++) sum[0][0][n] = 0.0f;
+    }
 #pragma unroll
     for (int dx = 0; dx < 3; dx++) {
         int x = pixel + dx;
@@ -300,12 +334,9 @@ __device__ __forceinline__ void exchange(u32* word, int lane) {
     }
 }
 
-__device__ __forceinline__ void write(const Call& c, float (*sum)[OUT / 8][4], int part) {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    int rest = part / c.across;
-    int left = (part - rest * c.across) * COLUMNS;
-    int picture = rest / c.down;
-    int top = (rest - picture * c.down) * ROWS + warp * STRIPES;
+__device__ __forceinline__ void write(const Call& c, float (*sum)[OUT / 8][4], const Place& at) {
+    int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3;
+    int top = at.top + warp * STRIPES;
 #pragma unroll
     for (int four = 0; four < (OUT + 31) / 32; four++) {
         float2 bias[4], slope[4];
@@ -319,9 +350,9 @@ __device__ __forceinline__ void write(const Call& c, float (*sum)[OUT / 8][4], i
 #pragma unroll
         for (int each = 0; each < STRIPES * 2; each++) {
             int y = each >> 1, half = each & 1;
-            int row = top + y, column = left + (lane >> 2) + half * 8;
+            int row = top + y, column = at.left + (lane >> 2) + half * 8;
             bool inside = row < c.height && column < c.width;
-            u64 place = inside ? ((u64)picture * c.height + row) * c.width + column : 0;
+            u64 place = inside ? ((u64)at.picture * c.height + row) * c.width + column : 0;
             u32 word[4];
 #pragma unroll
             for (int n = 0; n < 4; n++) {
@@ -339,33 +370,92 @@ __device__ __forceinline__ void write(const Call& c, float (*sum)[OUT / 8][4], i
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const Call c) {
-    extern __shared__ __align__(1024) unsigned char memory[];
-    u32 weights = shared_address(memory), picture = weights + WEIGHT_BYTES;
-    int part = blockIdx.x;
-    if (part >= c.parts) return;
-    fetch_weights(c, weights, 0);
-    fetch_picture(c, picture, part, 0);
-    for (; part < c.parts; part += gridDim.x) {
-        float sum[STRIPES][OUT / 8][4] = {};
-#pragma unroll 1
-        for (int group = 0;; group++) {
-            asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
-#if WGMMA
-            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+// All threads of a group have come here.
+__device__ __forceinline__ void meet(int group) {
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(THREADS) : "memory");
+}
+
+// The other group has multiplied.
+__device__ __forceinline__ void wait_for_turn(int group) {
+#if GROUPS == 2
+    asm volatile("bar.sync %0, %1;" ::"r"(3 + group), "n"(2 * THREADS) : "memory");
 #endif
-            __syncthreads();
-            sum_up(sum, picture, weights);
-            __syncthreads();
-            if (group + 1 == c.groups) break;
-            fetch_picture(c, picture, part, group + 1);
-            fetch_weights(c, weights, group + 1);
-        }
-        // The next part is on its way while this one is written.
-        if (part + gridDim.x < c.parts) {
-            fetch_picture(c, picture, part + gridDim.x, 0);
-            if (c.groups > 1) fetch_weights(c, weights, 0);
-        }
-        write(c, sum, part);
+}
+
+__device__ __forceinline__ void pass_turn(int group) {
+#if GROUPS == 2
+    asm volatile("bar.arrive %0, %1;" ::"r"(4 - group), "n"(2 * THREADS) : "memory");
+#endif
+}
+
+__device__ __forceinline__ void fetch_piece(const Call& c, u32 to, int part, int set, int thread) {
+    if (part < c.parts) {
+        u32 picture = to;
+#if SETS > 1
+        fetch_weights(c, to, set, thread, THREADS);
+        picture += ROUND(WEIGHT_BYTES);
+#endif
+        fetch_picture(c, picture, place_of(c, part), set, thread);
     }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+extern "C" __global__ void __launch_bounds__(GROUPS * THREADS, BLOCKS) convolve(const Call c) {
+    extern __shared__ __align__(1024) unsigned char memory[];
+    // The same for all threads of a warp, and said so.
+    int group = __shfl_sync(0xffffffffu, threadIdx.x / THREADS, 0), thread = threadIdx.x % THREADS;
+    int part = blockIdx.x * GROUPS + group;
+    u32 kept = shared_address(memory), buffers = kept + KEPT_BYTES + group * BUFFERS * PIECE_BYTES;
+#if SETS == 1
+    fetch_weights(c, kept, 0, threadIdx.x, GROUPS * THREADS);
+    asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
+#if WGMMA
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+    __syncthreads();
+#endif
+    fetch_piece(c, buffers, part, 0, thread);
+    if (group == 1) pass_turn(1);
+    float sum[STRIPES][OUT / 8][4];
+    int set = 0, buffer = 0;
+#pragma unroll 1
+    while (part < c.parts) {
+        int next_set = set + 1 == SETS ? 0 : set + 1;
+        int next_part = next_set ? part : part + gridDim.x * GROUPS;
+        u32 here = buffers + buffer * PIECE_BYTES;
+#if BUFFERS == 2
+        fetch_piece(c, buffers + (buffer ^ 1) * PIECE_BYTES, next_part, next_set, thread);
+        asm volatile("cp.async.wait_group 1;" ::: "memory");
+        buffer ^= 1;
+#else
+        asm volatile("cp.async.wait_group 0;" ::: "memory");
+#endif
+#if WGMMA && SETS > 1
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+        meet(group);
+        wait_for_turn(group);
+#if SETS == 1
+        sum_up(sum, here, kept, 0);
+#else
+        sum_up(sum, here + ROUND(WEIGHT_BYTES), here, set);
+#endif
+        pass_turn(group);
+        meet(group);
+#if BUFFERS == 1
+        fetch_piece(c, buffers, next_part, next_set, thread);
+#endif
+        if (next_set == 0) write(c, sum, place_of(c, part));
+        part = next_part;
+        set = next_set;
+    }
+#if GROUPS == 2 && SETS > 1
+    // The other group has a part more, and waits for its turn before each set of it.
+    if (group == 1 && part - 1 < c.parts) {
+        for (int other = 1; other < SETS; other++) {
+            wait_for_turn(1);
+            pass_turn(1);
+        }
+    }
+#endif
 }

@@ -10,8 +10,11 @@ for Efficient Super-Resolution", 2023, equation 4 (the gate).
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,6 +26,7 @@ __all__ = [
     "Act",
     "Convolution",
     "Residual",
+    "compile_ahead",
     "convolve",
     "convolve_plain",
     "convolve_trouble",
@@ -47,7 +51,7 @@ class Convolution:
     """A convolution made ready.
 
     Attributes:
-        weights: ``[groups, 9, out, channels]``, in the format of the features; zeros where the
+        weights: ``[sets, 9, out, channels]``, in the format of the features; zeros where the
             network has fewer channels.
         bias: ``[out]`` float32.
         slope: ``[out]`` float32; for ``Act.SLOPE``.
@@ -55,6 +59,7 @@ class Convolution:
         inputs: channels that are read.
         kept: channels that are written.
         enlarge: 2 where each pixel of the input is read as a square of four; else 1.
+        residuals: that its calls bring: 0, 1 or 2.
     """
 
     weights: Tensor
@@ -64,6 +69,7 @@ class Convolution:
     inputs: int
     kept: int
     enlarge: int
+    residuals: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ def prepared(
     act: Act = Act.NONE,
     slope: Tensor | float = 0.0,
     enlarge: int = 1,
+    residuals: int = 0,
 ) -> Convolution | None:
     """Order a convolution's weights as the kernel reads them.
 
@@ -95,29 +102,36 @@ def prepared(
         act: what follows.
         slope: ``[out]``, ``[1]`` or a number; for ``Act.SLOPE``.
         enlarge: see ``Convolution``.
+        residuals: see ``Convolution``; ``Act.GATE`` has one.
 
     Returns:
         None for more than 64 outputs, and for more than 16 inputs that are no multiple of 32 and
         not 48: there is no kernel for those.
     """
     out, inputs = weight.shape[:2]
-    group = 16 if inputs <= 16 else inputs if inputs in (48, 64) else 64 if inputs % 64 == 0 else 32
-    if out > _OUT[-1] or weight.shape[2:] != (3, 3) or (inputs > 16 and inputs % group):
+    channels = 16 if inputs <= 16 else inputs if inputs in (48, 64) else 32
+    if out > _OUT[-1] or weight.shape[2:] != (3, 3) or (inputs > 16 and inputs % channels):
         return None
-    if out <= 32 and group == 64 and inputs > 64:
-        group = 32  # smaller pieces, of which more are on their way at once
     wide = next(size for size in _OUT if size >= out)
-    groups = -(-inputs // group)
-    full = pad(weight, (0, 0, 0, 0, 0, groups * group - inputs, 0, wide - out))
-    lines = full.view(wide, groups, group, 9).permute(1, 3, 0, 2).contiguous()
+    sets = -(-inputs // channels)
+    full = pad(weight, (0, 0, 0, 0, 0, sets * channels - inputs, 0, wide - out))
+    lines = full.view(wide, sets, channels, 9).permute(1, 3, 0, 2).contiguous()
 
     def numbers(values: Tensor | float | None) -> Tensor:
         given = values if isinstance(values, Tensor) else torch.tensor(values or 0.0)
         row = given.detach().to(weight.device, torch.float32).reshape(-1)
         return pad(row.expand(out) if row.numel() == 1 else row, (0, wide - out)).contiguous()
 
-    kept = -(-out // 8) * 8
-    return Convolution(lines, numbers(bias), numbers(slope), act, groups * group, kept, enlarge)
+    return Convolution(
+        lines,
+        numbers(bias),
+        numbers(slope),
+        act,
+        inputs=sets * channels,
+        kept=-(-out // 8) * 8,
+        enlarge=enlarge,
+        residuals=residuals,
+    )
 
 
 def convolve_plain(
@@ -141,8 +155,8 @@ def convolve_plain(
         ``out``.
     """
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
-    groups, _, wide, group = conv.weights.shape
-    weight = conv.weights.to(exact).permute(2, 0, 3, 1).reshape(wide, groups * group, 3, 3)
+    sets, _, wide, channels = conv.weights.shape
+    weight = conv.weights.to(exact).permute(2, 0, 3, 1).reshape(wide, sets * channels, 3, 3)
     picture = x[..., : conv.inputs].to(exact).permute(0, 3, 1, 2)
     if conv.enlarge > 1:
         picture = picture.repeat_interleave(conv.enlarge, 2).repeat_interleave(conv.enlarge, 3)
@@ -154,14 +168,22 @@ def convolve_plain(
         value = value * value.sigmoid()
     elif conv.act is Act.GELU:
         value = gelu(value)
-    elif conv.act is Act.GATE:
-        assert first is not None
+    elif conv.act is Act.GATE and first is not None:
         value = (value + first.features.to(exact)) * (value.sigmoid() - 0.5)
         first = None
     for residual in (first, second):
         if residual is not None:
             value = value * residual.share + residual.features.to(exact)
     return out.copy_(value)
+
+
+def compile_ahead(convs: Iterable[Convolution]) -> None:
+    """Compiles what the calls of these convolutions will want, side by side; nothing on a CPU."""
+    there = [conv for conv in convs if conv.weights.device.type == "cuda"]
+    if there:
+        from restore.kernels.convolution_cuda import compile_all
+
+        compile_all(there)
 
 
 def convolve(
@@ -183,39 +205,54 @@ def convolve_trouble(device: torch.device, dtype: torch.dtype) -> str:
     """Holds the kernel against its twin there; says what is wrong, or nothing."""
     if dtype not in (torch.float16, torch.bfloat16):
         return "is for float16 and bfloat16"
-    for inputs, out, act, enlarge, residuals in (
+    shapes = (
         (3, 48, Act.NONE, 1, 0),
         (48, 48, Act.GATE, 1, 1),
         (64, 64, Act.SLOPE, 2, 0),
         (96, 32, Act.SLOPE, 1, 0),
         (192, 64, Act.GELU, 1, 0),
         (192, 64, Act.NONE, 1, 2),
-    ):
-        draw = torch.Generator().manual_seed(inputs)
-
-        def drawn(*shape: int, draw: torch.Generator = draw) -> Tensor:
-            return (2 * torch.rand(shape, generator=draw) - 1).to(device, dtype)
-
-        conv = prepared(
-            drawn(out, inputs, 3, 3) * (2 * inputs) ** -0.5,
-            drawn(out),
-            act=act,
-            slope=drawn(out),
-            enlarge=enlarge,
-        )
-        assert conv is not None
-        size = (2, 37 * enlarge, 45 * enlarge, conv.kept)
-        x = drawn(2, 37, 45, conv.inputs)
-        rest = [Residual(drawn(*size), 0.2) for _ in range(residuals)]
+    )
+    cases = [_sample(device, dtype, *shape) for shape in shapes]
+    with contextlib.suppress(ImportError, RuntimeError):  # it is said below
+        compile_ahead(conv for conv, *_ in cases)
+    for conv, x, out, residuals in cases:
         wrong = difference(
-            lambda conv=conv, x=x, size=size, rest=rest: convolve(  # type: ignore[misc]
-                conv, x, x.new_full(size, float("nan")), *rest
-            ),
-            lambda conv=conv, x=x, size=size, rest=rest: convolve_plain(  # type: ignore[misc]
-                conv, x, x.new_empty(size), *rest
-            ),
+            partial(convolve, conv, x, out.clone(), *residuals),
+            partial(convolve_plain, conv, x, out.clone(), *residuals),
             str(dtype).removeprefix("torch."),
         )
         if wrong:
             return wrong
     return ""
+
+
+def _sample(
+    device: torch.device,
+    dtype: torch.dtype,
+    inputs: int,
+    outputs: int,
+    act: Act,
+    enlarge: int,
+    residuals: int,
+) -> tuple[Convolution, Tensor, Tensor, list[Residual]]:
+    """A convolution, its input, room for its result (with no numbers in it), its residuals."""
+    draw = torch.Generator().manual_seed(inputs)
+
+    def drawn(*shape: int) -> Tensor:
+        return (2 * torch.rand(shape, generator=draw) - 1).to(device, dtype)
+
+    weight, bias, slope = drawn(outputs, inputs, 3, 3), drawn(outputs), drawn(outputs)
+    conv = prepared(
+        weight * (2 * inputs) ** -0.5,
+        bias,
+        act=act,
+        slope=slope,
+        enlarge=enlarge,
+        residuals=residuals,
+    )
+    if conv is None:
+        raise ValueError(f"no kernel for {inputs} to {outputs} channels")
+    x, size = drawn(2, 37, 45, conv.inputs), (2, 37 * enlarge, 45 * enlarge, conv.kept)
+    rest = [Residual(drawn(*size), 0.2) for _ in range(residuals)]
+    return conv, x, x.new_full(size, float("nan")), rest

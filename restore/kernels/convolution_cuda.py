@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from restore.kernels.compiled import Kernel, answered, card, kernel
-from restore.kernels.convolution import Act, Convolution, Residual
+from restore.kernels.compiled import Kernel, answered, card, compiled, kernel
+from restore.kernels.convolution import Convolution, Residual
 
-__all__ = ["Form", "form_for", "run"]
+__all__ = ["Form", "compile_all", "form_for", "run"]
 
+_SOURCE = "convolution.cu"
 _THREADS = 128
 _COLUMNS = 16
-_RESERVED_BYTES = 1024  # of shared memory, that each block loses to the system
 _PIXEL_BYTES = {16: 48, 32: 64, 48: 112, 64: 128}
 _LINE_BYTES = {16: 32, 32: 64, 48: 128, 64: 128}
 
@@ -29,7 +32,7 @@ class _Call(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("first", "second")),
         *((name, ctypes.c_float) for name in ("first_share", "second_share")),
         *((f"{name}_pitch", ctypes.c_int) for name in ("in", "out", "first", "second")),
-        *((name, ctypes.c_int) for name in ("groups", "kept", "height", "width")),
+        *((name, ctypes.c_int) for name in ("kept", "height", "width")),
         *((name, ctypes.c_int) for name in ("down", "across", "parts")),
     ]
 
@@ -40,25 +43,33 @@ class Form:
 
     Attributes:
         architecture: that it is compiled for.
-        rows: of a block.
-        blocks: on a multiprocessor.
+        rows: of a part.
+        groups: of four warps in a block.
+        buffers: of a group.
         wgmma: whether it multiplies by Hopper's own products.
     """
 
     architecture: str
     rows: int
-    blocks: int
+    groups: int
+    buffers: int
     wgmma: bool
 
-    def shared_bytes(self, channels: int, out: int) -> int:
+    def shared_bytes(self, channels: int, out: int, sets: int) -> int:
         """Shared memory of a block."""
-        picture = (self.rows + 2) * (_COLUMNS + 2) * _PIXEL_BYTES[channels]
-        return picture + 9 * out * _LINE_BYTES[channels]
+        picture = _rounded((self.rows + 2) * (_COLUMNS + 2) * _PIXEL_BYTES[channels])
+        weights = _rounded(9 * out * _LINE_BYTES[channels])
+        kept, piece = (weights, picture) if sets == 1 else (0, weights + picture)
+        return kept + self.groups * self.buffers * piece
+
+
+def _rounded(size_bytes: int) -> int:
+    return -(-size_bytes // 1024) * 1024
 
 
 @lru_cache(maxsize=256)
-def form_for(device: int, channels: int, out: int, groups: int) -> Form:
-    """The form for a card: blocks as large as two of them find room, else one.
+def form_for(device: int, channels: int, out: int, sets: int) -> Form:
+    """The form for a card: the largest that finds room, two groups before one.
 
     Raises:
         RuntimeError: the card has no tensor cores for these formats (before Ampere).
@@ -69,40 +80,55 @@ def form_for(device: int, channels: int, out: int, groups: int) -> Form:
     wgmma = facts.capability == 90
     architecture = f"sm_{facts.capability}{'a' if wgmma else ''}"
     # Weights that come anew with every part are worth more for a larger one.
-    tall = (32,) if groups > 1 and out <= 32 else ()
-    for blocks in (2, 1):
-        for rows in (*tall, 16, 8):
-            form = Form(architecture, rows, blocks, wgmma)
-            need = form.shared_bytes(channels, out)
-            if need <= facts.block_bytes and blocks * (need + _RESERVED_BYTES) <= facts.room_bytes:
-                return form
+    tall = (24,) if sets > 1 and out <= 32 else ()
+    turns = [(2, 2, rows) for rows in (*tall, 16, 12)] if wgmma else []
+    alone = [(1, buffers, rows) for buffers in (2, 1) for rows in (16, 12, 8, 4)]
+    for groups, buffers, rows in (*turns, *alone):
+        form = Form(architecture, rows, groups, buffers, wgmma)
+        if form.shared_bytes(channels, out, sets) <= facts.block_bytes:
+            return form
     raise RuntimeError(f"{facts.block_bytes} bytes of shared memory are too few for it")
 
 
-def _loaded(
-    conv: Convolution, dtype: torch.dtype, residuals: int, device: int
-) -> tuple[Kernel, Form]:
-    groups, _, out, channels = conv.weights.shape
-    form = form_for(device, channels, out, groups)
+def _build(conv: Convolution, device: int) -> tuple[Form, tuple[tuple[str, int], ...]]:
+    """The form for a convolution and the macros that it is compiled with."""
+    sets, _, out, channels = conv.weights.shape
+    form = form_for(device, channels, out, sets)
     macros = {
         "CHANNELS": channels,
+        "SETS": sets,
         "OUT": out,
         "ROWS": form.rows,
+        "GROUPS": form.groups,
+        "BUFFERS": form.buffers,
+        "BLOCKS": 1,
         "ENLARGE": conv.enlarge,
-        "HALF": int(dtype == torch.float16),
+        "HALF": int(conv.weights.dtype == torch.float16),
         "ACT": int(conv.act),
-        "RESIDUALS": residuals,
-        "BLOCKS": form.blocks,
+        "RESIDUALS": conv.residuals,
         "WGMMA": int(form.wgmma),
     }
+    return form, tuple(macros.items())
+
+
+def compile_all(convs: Sequence[Convolution]) -> None:
+    """Machine code for all of them, made side by side where it is not there yet."""
+    builds = {_build(conv, conv.weights.device.index or 0) for conv in convs}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(lambda one: compiled(_SOURCE, one[0].architecture, one[1]), builds))
+
+
+def _loaded(conv: Convolution, device: int) -> tuple[Kernel, Form]:
+    form, macros = _build(conv, device)
+    sets, _, out, channels = conv.weights.shape
     found = kernel(
-        "convolution.cu",
+        _SOURCE,
         "convolve",
         form.architecture,
-        tuple(macros.items()),
+        macros,
         device,
-        _THREADS,
-        form.shared_bytes(channels, out),
+        _THREADS * form.groups,
+        form.shared_bytes(channels, out, sets),
     )
     return found, form
 
@@ -130,12 +156,13 @@ def run(
     """On the current stream of ``x``'s device."""
     from cuda.bindings import driver
 
-    residuals = 0 if first is None else 1 if second is None else 2
-    assert residuals or conv.act is not Act.GATE
+    brought = 0 if first is None else 1 if second is None else 2
+    if brought != conv.residuals or x.dtype != conv.weights.dtype:
+        raise ValueError(f"{brought} residuals and {x.dtype} came, not what was prepared for")
     n, height, width, _ = out.shape
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         device = torch.cuda.current_device()
-        found, form = _loaded(conv, x.dtype, residuals, device)
+        found, form = _loaded(conv, device)
         down, across = -(-height // form.rows), -(-width // _COLUMNS)
         parts = n * down * across
         call = _Call(
@@ -152,7 +179,6 @@ def run(
             out_pitch=_pitch(out),
             first_pitch=_pitch(first.features) if first else 0,
             second_pitch=_pitch(second.features) if second else 0,
-            groups=conv.weights.shape[0],
             kept=conv.kept,
             height=height,
             width=width,
@@ -162,12 +188,13 @@ def run(
         )
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(call))
         stream = torch.cuda.current_stream(x.device).cuda_stream
-        grid = min(parts, found.blocks)
-        shared = form.shared_bytes(conv.weights.shape[3], conv.weights.shape[2])
+        grid = min(-(-parts // form.groups), found.blocks)
+        sets, _, wide, channels = conv.weights.shape
+        shared = form.shared_bytes(channels, wide, sets)
         answered(
             (
                 *driver.cuLaunchKernel(
-                    found.handle, grid, 1, 1, _THREADS, 1, 1, shared, stream,
+                    found.handle, grid, 1, 1, _THREADS * form.groups, 1, 1, shared, stream,
                     ctypes.addressof(arguments), 0,
                 ),
                 None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -16,22 +14,22 @@ _BLOCK = 1024
 
 @triton.jit
 def _kernel(
-    x: Any,  # noqa: ANN401
-    base: Any,  # noqa: ANN401
-    out: Any,  # noqa: ANN401
-    numbers: Any,  # noqa: ANN401
-    channels: Any,  # noqa: ANN401
-    height: Any,  # noqa: ANN401
-    width: Any,  # noqa: ANN401
-    x_n: Any,  # noqa: ANN401
-    x_c: Any,  # noqa: ANN401
-    x_h: Any,  # noqa: ANN401
-    x_w: Any,  # noqa: ANN401
-    b_n: Any,  # noqa: ANN401
-    b_c: Any,  # noqa: ANN401
-    b_h: Any,  # noqa: ANN401
-    b_w: Any,  # noqa: ANN401
-    levels: Any,  # noqa: ANN401
+    x,
+    base,
+    out,
+    numbers,
+    channels,
+    height,
+    width,
+    x_n,
+    x_c,
+    x_h,
+    x_w,
+    b_n,
+    b_c,
+    b_h,
+    b_w,
+    levels,
     scale: tl.constexpr,
     rounds: tl.constexpr,
     has_base: tl.constexpr,

@@ -9,6 +9,7 @@ Pixels in Image Super-Resolution Transformer", CVPR 2023 (overlapping windows).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -66,10 +67,10 @@ def attend_picture_plain(qkv: Tensor, bias: Tensor, scale: float, windows: Windo
         if size > side:
             part = pad(part, (0, 0, edge, edge, edge, edge))
         part = part.unfold(1, size, side).unfold(2, size, side)
-        part = part.flatten(-2).unflatten(3, (heads, HEAD))
+        part = part.flatten(-2).reshape(*part.shape[:3], heads, HEAD, size * size)
         return part.transpose(-1, -2)
 
-    q, k, v = x.unflatten(-1, (3, heads * HEAD)).unbind(-2)
+    q, k, v = x.view(n, h, w, 3, heads * HEAD).unbind(-2)
     scores = cut(q, side) @ cut(k, around).transpose(-1, -2) * scale + bias.to(exact)
     if shift:
         late = torch.arange(side, device=qkv.device) >= side - shift
@@ -80,7 +81,7 @@ def attend_picture_plain(qkv: Tensor, bias: Tensor, scale: float, windows: Windo
         part = (2 * down.int() + right.int()).flatten(2)
         scores += ((part[..., None] != part[..., None, :]) * OUTSIDE)[None, :, :, None]
     out = scores.softmax(-1) @ cut(v, around)
-    out = out.unflatten(-2, (side, side)).permute(0, 1, 4, 2, 5, 3, 6)
+    out = out.reshape(*out.shape[:4], side, side, HEAD).permute(0, 1, 4, 2, 5, 3, 6)
     return out.reshape(n, h, w, heads * HEAD).roll((shift, shift), (1, 2)).to(qkv.dtype)
 
 
@@ -100,12 +101,8 @@ def attend_picture_trouble(device: torch.device, dtype: torch.dtype) -> str:
         sizes = ((1, 32, 48, 192), (2, windows.side_px**2, windows.around_px**2))
         qkv, bias = ((2 * torch.rand(size, generator=draw) - 1).to(device, dtype) for size in sizes)
         wrong = difference(
-            lambda qkv=qkv, bias=bias, windows=windows: attend_picture(  # type: ignore[misc]
-                qkv, bias, HEAD**-0.5, windows
-            ),
-            lambda qkv=qkv, bias=bias, windows=windows: attend_picture_plain(  # type: ignore[misc]
-                qkv, bias, HEAD**-0.5, windows
-            ),
+            partial(attend_picture, qkv, bias, HEAD**-0.5, windows),
+            partial(attend_picture_plain, qkv, bias, HEAD**-0.5, windows),
             str(dtype).removeprefix("torch."),
         )
         if wrong:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import triton
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_ROWS, _KEYS = 128, 64
+_ROWS, _KEYS, _WARPS, _STAGES = 128, 64, 8, 2
 _OUTSIDE = tl.constexpr(-100.0)
 _LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
 def _kernel(
-    qkv: Any,  # noqa: ANN401
-    bias: Any,  # noqa: ANN401
-    out: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    height: Any,  # noqa: ANN401
-    width: Any,  # noqa: ANN401
+    qkv,
+    bias,
+    out,
+    scale,
+    height,
+    width,
     heads: tl.constexpr,
     side: tl.constexpr,
     around: tl.constexpr,
@@ -69,14 +69,14 @@ def _kernel(
         key = first + tl.arange(0, block_keys)
         key_y, key_x = key // around, key % around
         if shift > 0:
-            y = (row * side + key_y + shift) % height
-            x = (column * side + key_x + shift) % width
+            seen_y = (row * side + key_y + shift) % height
+            seen_x = (column * side + key_x + shift) % width
             seen = key < around * around
         else:
-            y = row * side + key_y - edge
-            x = column * side + key_x - edge
-            seen = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        there = ((y * width + x) * (3 * heads * head))[:, None] + channel[None, :]
+            seen_y = row * side + key_y - edge
+            seen_x = column * side + key_x - edge
+            seen = (seen_y >= 0) & (seen_y < height) & (seen_x >= 0) & (seen_x < width)
+        there = ((seen_y * width + seen_x) * (3 * heads * head))[:, None] + channel[None, :]
         near = tl.load(start + heads * head + there, mask=seen[:, None], other=0.0)
         value = tl.load(start + 2 * heads * head + there, mask=seen[:, None], other=0.0)
         scores = tl.dot(asked, tl.trans(near), input_precision=precise) * (scale * _LOG2_E)
@@ -104,9 +104,9 @@ def run(qkv: Tensor, bias: Tensor, scale: float, windows: Windows) -> Tensor:
     """Scores are made, weighed and used block by block."""
     n, height, width, channels = qkv.shape
     heads, pixels, keys = bias.shape
-    assert qkv.is_contiguous()
-    assert bias.is_contiguous()
-    assert keys % _KEYS == 0
+    if keys % _KEYS:
+        raise ValueError(f"{keys} keys of a window, not a multiple of {_KEYS}")
+    qkv, bias = qkv.contiguous(), bias.contiguous()
     out = qkv.new_empty((n, height, width, channels // 3))
     many = n * (height // windows.side_px) * (width // windows.side_px)
     rows = min(_ROWS, pixels)
@@ -128,5 +128,7 @@ def run(qkv: Tensor, bias: Tensor, scale: float, windows: Windows) -> Tensor:
             precise="ieee" if qkv.dtype == torch.float32 else "tf32",
             block_rows=rows,
             block_keys=_KEYS,
+            num_warps=_WARPS,
+            num_stages=_STAGES,
         )
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import triton
@@ -20,29 +20,29 @@ _OUTSIDE = tl.constexpr(-100.0)
 
 @triton.jit
 def _kernel(
-    q: Any,  # noqa: ANN401
-    k: Any,  # noqa: ANN401
-    v: Any,  # noqa: ANN401
-    bias: Any,  # noqa: ANN401
-    parts: Any,  # noqa: ANN401
-    kinds: Any,  # noqa: ANN401
-    out: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    heads: Any,  # noqa: ANN401
-    pixels: Any,  # noqa: ANN401
-    keys: Any,  # noqa: ANN401
-    q_w: Any,  # noqa: ANN401
-    q_p: Any,  # noqa: ANN401
-    q_h: Any,  # noqa: ANN401
-    q_c: Any,  # noqa: ANN401
-    k_w: Any,  # noqa: ANN401
-    k_p: Any,  # noqa: ANN401
-    k_h: Any,  # noqa: ANN401
-    k_c: Any,  # noqa: ANN401
-    v_w: Any,  # noqa: ANN401
-    v_p: Any,  # noqa: ANN401
-    v_h: Any,  # noqa: ANN401
-    v_c: Any,  # noqa: ANN401
+    q,
+    k,
+    v,
+    bias,
+    parts,
+    kinds,
+    out,
+    scale,
+    heads,
+    pixels,
+    keys,
+    q_w,
+    q_p,
+    q_h,
+    q_c,
+    k_w,
+    k_p,
+    k_h,
+    k_c,
+    v_w,
+    v_p,
+    v_h,
+    v_c,
     channels: tl.constexpr,
     padded: tl.constexpr,
     has_borders: tl.constexpr,

@@ -12,13 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from restore.kernels.convolution import Act, Convolution, Residual, convolve, prepared
+from restore.kernels.convolution import (
+    Act,
+    Convolution,
+    Residual,
+    compile_ahead,
+    convolve,
+    prepared,
+)
 from restore.kernels.enlarge import enlarge
 
 __all__ = ["fuse_convolutions", "packed", "unpacked"]
@@ -61,7 +69,7 @@ def fuse_convolutions(model: nn.Module) -> bool:
 
 def _ready(
     module: Any, act: Act = Act.NONE, slope: Tensor | float = 0.0, **more: Any
-) -> Convolution:  # noqa: ANN401
+) -> Convolution:
     plain = (
         isinstance(module, nn.Conv2d)
         and (module.kernel_size, module.stride, module.padding) == ((3, 3), (1, 1), (1, 1))
@@ -110,6 +118,7 @@ def _compact(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
         follows = layers[at + 1] if not isinstance(layers[at + 1], nn.Conv2d) else None
         convs.append(_with_act(layers[at], follows))
         at += 1 if follows is None else 2
+    compile_ahead(convs)
 
     def forward(convs: Sequence[Convolution], scale: int, channels: int, x: Tensor) -> Tensor:
         features = packed(x, convs[0].inputs)
@@ -123,10 +132,11 @@ def _compact(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
 def _span(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
     first, last = _ready(model.conv_1), _ready(model.conv_2)
     blocks = [
-        (_ready(b.c1_r, Act.SILU), _ready(b.c2_r, Act.SILU), _ready(b.c3_r, Act.GATE))
+        (_ready(b.c1_r, Act.SILU), _ready(b.c2_r, Act.SILU), _ready(b.c3_r, Act.GATE, residuals=1))
         for b in (getattr(model, f"block_{n}") for n in range(1, 7))
     ]
     end, shuffle = _ready(model.upsampler[0]), model.upsampler[1]
+    compile_ahead([first, *blocks[0], last, end])
     f, joint = first.kept, model.conv_cat
     if first.kept != model.conv_1.out_channels or joint.kernel_size != (1, 1):
         raise _CannotFuse
@@ -165,27 +175,25 @@ class _Dense:
     """ESRGAN's three dense blocks in a row, in three rooms that change places."""
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401
-        self._inner = [
-            [_Dense._conv(getattr(dense, f"conv{n}")) for n in range(1, 6)]
-            for dense in (block.RDB1, block.RDB2, block.RDB3)
+        self.convs = [
+            [_Dense._conv(getattr(dense, f"conv{n}"), added if n == 5 else 0) for n in range(1, 6)]
+            for dense, added in ((block.RDB1, 1), (block.RDB2, 1), (block.RDB3, 2))
         ]
         if any(dense.conv1x1 is not None for dense in (block.RDB1, block.RDB2, block.RDB3)):
             raise _CannotFuse
 
     @staticmethod
-    def _conv(module: nn.Sequential) -> Convolution:
+    def _conv(module: nn.Sequential, residuals: int) -> Convolution:
         parts: list[nn.Module | None] = [*module.children(), None]
         if len(parts) > 3:
             raise _CannotFuse
-        conv = parts[0]
-        assert conv is not None
-        return _with_act(conv, parts[1])
+        return _with_act(module[0], parts[1], residuals=residuals)
 
     def __call__(self, rooms: list[Tensor], features: int) -> list[Tensor]:
         """Features lie first in the first room, and do so in the first one of those given back."""
         first, second, third = rooms
         ways = ((first, second, None), (second, third, None), (third, second, first))
-        for convs, (here, there, whole) in zip(self._inner, ways, strict=True):
+        for convs, (here, there, whole) in zip(self.convs, ways, strict=True):
             at = features
             for conv in convs[:-1]:
                 convolve(conv, here, here[..., at : at + conv.kept])
@@ -199,7 +207,7 @@ class _Dense:
 
 def _esrgan(layers: list[Any]) -> Callable[[Tensor], Tensor]:
     first, trunk = _ready(layers[0]), list(layers[1].sub.children())
-    blocks, after = [_Dense(block) for block in trunk[:-1]], _ready(trunk[-1])
+    blocks, after = [_Dense(block) for block in trunk[:-1]], _ready(trunk[-1], residuals=1)
     rest, channels, at, enlarged = [*layers[2:], None], 0, 0, 1
     tail = []
     while rest[at] is not None:
@@ -218,6 +226,7 @@ def _esrgan(layers: list[Any]) -> Callable[[Tensor], Tensor]:
     if f != layers[0].out_channels or dense.in_channels % 32:
         raise _CannotFuse
     wide = int(dense.in_channels)
+    compile_ahead([first, *chain.from_iterable(blocks[0].convs), after, *tail])
 
     def forward(x: Tensor) -> Tensor:
         given = packed(x, first.inputs)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, pad
 
 from restore.kernels.block_end import HIDDEN, WIDTH, BlockEnd, end_block
-from restore.kernels.convolution import Act, Convolution, Residual, convolve, prepared
+from restore.kernels.convolution import Act, Residual, compile_ahead, convolve, prepared
 from restore.kernels.image_windows import HEAD, Windows, attend_picture
 from restore.models.fused_convolutions import packed, unpacked
 
@@ -76,16 +76,28 @@ class _Wide:
     """A 3x3 convolution with more outputs than the kernel has at once."""
 
     def __init__(
-        self, conv: Any, outputs: int, inputs: int, act: Act = Act.NONE, slope: float = 0.0
-    ):  # noqa: ANN401
+        self,
+        conv: Any,  # noqa: ANN401
+        outputs: int,
+        inputs: int,
+        act: Act = Act.NONE,
+        slope: float = 0.0,
+        residuals: int = 0,
+    ) -> None:
         weight = _padded(conv.weight, outputs, inputs, 3, 3)
         bias = _padded(conv.bias, outputs)
         made = [
-            prepared(weight[at : at + _SPLIT], bias[at : at + _SPLIT], act=act, slope=slope)
+            prepared(
+                weight[at : at + _SPLIT],
+                bias[at : at + _SPLIT],
+                act=act,
+                slope=slope,
+                residuals=residuals,
+            )
             for at in range(0, outputs, _SPLIT)
         ]
-        self._parts: list[Convolution] = [part for part in made if part is not None]
-        assert len(self._parts) == len(made)
+        self._parts = [part for part in made if part is not None]
+        compile_ahead(self._parts)
         self._outputs = sum(part.kept for part in self._parts)
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -192,15 +204,16 @@ class _Group:
         self._overlapping = _Attention(
             last.qkv, bias, last.scale, Windows(last.side_px, last.around_px)
         )
-        self._end, self._conv = _end(last, last.proj, None), _Wide(layer.conv, WIDTH, WIDTH)
+        self._end, self._conv = (
+            _end(last, last.proj, None),
+            _Wide(layer.conv, WIDTH, WIDTH, residuals=1),
+        )
 
     def __call__(self, start: Tensor) -> Tensor:
         x, normed = start, self._norm(start)
         for beside, attention, end in self._blocks:
             near, share = beside(normed)
-            x, after = end_block(end, x, attention(normed), near, share)
-            assert after is not None
-            normed = after
+            x, normed = end_block(end, x, attention(normed), near, share)
         x, _ = end_block(self._end, x, self._overlapping(normed), None, None)
         return self._conv(x, start)
 
@@ -210,7 +223,7 @@ def _forward(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
     norm = None if model.patch_embed.norm is None else _Norm(model.patch_embed.norm)
     tables = model.relative_position_index_SA, model.relative_position_index_OCA
     groups = [_Group(layer, *tables) for layer in model.layers]
-    last_norm, after = _Norm(model.norm), _Wide(model.conv_after_body, WIDTH, WIDTH)
+    last_norm, after = _Norm(model.norm), _Wide(model.conv_after_body, WIDTH, WIDTH, residuals=1)
     conv, activation = model.conv_before_upsample
     before = _Wide(conv, _SPLIT, WIDTH, Act.SLOPE, activation.negative_slope)
     enlarging = [
@@ -236,7 +249,8 @@ def _forward(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
             else:
                 features = _shuffled(features, int(part.upscale_factor))
         large = unpacked(end(features), channels).float() / factor + centre
-        return large[:, :, : height * scale, : width * scale]
+        whole: Tensor = large[:, :, : height * scale, : width * scale]
+        return whole
 
     return forward
 
