@@ -13,6 +13,7 @@ from restore.kernels import (  # noqa: E402
     activation_triton,
     block_end_triton,
     enlarge_triton,
+    features_triton,
     image_windows_triton,
     windows_triton,
 )
@@ -45,6 +46,8 @@ KERNELS = {
     "picture, shifted": (image_windows_triton, {**_PICTURE, "around": 16, "shift": 8}, {}),
     "picture, overlapping": (image_windows_triton, {**_PICTURE, "around": 24, "shift": 0}, {}),
     "block's end": (block_end_triton, {**_END, "has_near": True, "has_after": True}, {}),
+    "norm": (features_triton, {"channels": 180, "block": 64}, {"by": "*fp32"}, "_norm"),
+    "sums": (features_triton, {"block": 64}, {"out": "*fp32"}, "_sums"),
     "block's end, bare": (block_end_triton, {**_END, "has_near": False, "has_after": False}, {}),
 }
 
@@ -52,15 +55,15 @@ KERNELS = {
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("form", ["bf16", "fp16"])
 def test_triton(name: str, form: str) -> None:
-    room, fixed, other = KERNELS[name]
-    kernel = room._kernel
+    room, fixed, other, *named = KERNELS[name]
+    kernel = getattr(room, named[0] if named else "_kernel")
     types = dict.fromkeys(kernel.arg_names, "i32") | _NUMBERS
     types |= dict.fromkeys(_POINTERS, f"*{form}") | _TABLES | other
     signature = {n: "constexpr" if n in fixed else types[n] for n in kernel.arg_names}
     source = ASTSource(
         kernel, signature, {(kernel.arg_names.index(n),): v for n, v in fixed.items()}
     )
-    options = {"num_warps": 8, "num_stages": 2} if "end" in name else {}
+    options = {"num_warps": room._WARPS} if hasattr(room, "_WARPS") else {}
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     assert made.asm["cubin"]
     assert made.metadata.shared <= 232448

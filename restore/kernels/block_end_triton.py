@@ -16,9 +16,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from restore.kernels.block_end import BlockEnd
 
-__all__ = ["run"]
+__all__ = ["normed_parts", "run"]
 
-_ROWS, _WARPS, _STAGES = 128, 8, 2
+_ROWS, _WARPS, _STAGES = 64, 4, 2
 _PART = tl.constexpr(64)
 
 
@@ -36,7 +36,8 @@ def _vector(values, part: tl.constexpr):
 
 
 @triton.jit
-def _normed(a, b, c, by, channels: tl.constexpr, eps):
+def normed_parts(a, b, c, by, channels: tl.constexpr, eps):
+    """The norm of three parts of 64 channels, ``[rows, 64]`` each, over the first ``channels``."""
     mean = (tl.sum(a, 1) + tl.sum(b, 1) + tl.sum(c, 1)) / channels
     held = tl.arange(0, _PART)[None, :] < channels - 2 * _PART
     a = a - mean[:, None]
@@ -98,7 +99,7 @@ def _kernel(
         a += tl.dot(given, _matrix(proj, 0, first, width), input_precision=precise)
         b += tl.dot(given, _matrix(proj, _PART, first, width), input_precision=precise)
         c += tl.dot(given, _matrix(proj, 2 * _PART, first, width), input_precision=precise)
-    p, q, r = _normed(a, b, c, norm, channels, eps)
+    p, q, r = normed_parts(a, b, c, norm, channels, eps)
     p = p.to(form)
     q = q.to(form)
     r = r.to(form)
@@ -119,7 +120,7 @@ def _kernel(
     tl.store(out + place + _PART, b.to(form), mask=inside)
     tl.store(out + place + 2 * _PART, c.to(form), mask=inside)
     if has_after:
-        a, b, c = _normed(a, b, c, after, channels, eps)
+        a, b, c = normed_parts(a, b, c, after, channels, eps)
         tl.store(normed_out + place, a.to(form), mask=inside)
         tl.store(normed_out + place + _PART, b.to(form), mask=inside)
         tl.store(normed_out + place + 2 * _PART, c.to(form), mask=inside)

@@ -9,12 +9,12 @@
 //
 // Groups stay and take one part after the other. Where the input has one set of channels only
 // (SETS == 1) its weights are fetched once; else each set comes with its weights, one after the other.
-// With two BUFFERS the next piece is on its way while one is multiplied. Two GROUPS of a block take
-// turns: one multiplies while the other fetches and writes, or else they would all fetch, all multiply
+// With two BUFFERS the next piece is on its way while one is multiplied. The GROUPS of a block take
+// turns: one multiplies while the others fetch and write, or else they would all fetch, all multiply
 // and all write at once, and the tensor cores would rest meanwhile.
 //
 // Compiled at run time with: CHANNELS (of a set: 16, 32, 48 or 64), SETS, OUT (16, 32, 48 or 64),
-// ROWS (a multiple of 4), GROUPS (1 or 2), BUFFERS (1 or 2), BLOCKS (on a multiprocessor), ENLARGE (1 or
+// ROWS (a multiple of 4), GROUPS (1 to 3), BUFFERS (1 or 2), BLOCKS (on a multiprocessor), ENLARGE (1 or
 // 2: each pixel of the input is read as a square of that side), HALF (1 for float16, 0 for bfloat16),
 // ACT (0 none, 1 slope where negative, 2 SiLU, 3 SPAN's gate over the first residual, 4 GELU),
 // RESIDUALS (0, 1 or 2), WGMMA (1 for Hopper's products).
@@ -131,7 +131,7 @@ __device__ __forceinline__ void unpacked(u32 both, float& low, float& high) {
 }
 
 __device__ __forceinline__ float sigmoid(float x) {
-    return 1.0f / (1.0f + __expf(-x));
+    return __fdividef(1.0f, 1.0f + __expf(-x));
 }
 
 struct Place {
@@ -288,7 +288,8 @@ __device__ __forceinline__ void sum_up(float (*sum)[OUT / 8][4], u32 picture, u3
 
 #endif
 
-__device__ __forceinline__ void finish(const Call& c, float& low, float& high, float2 bias, float2 slope, int channel, u64 place) {
+// Two neighbouring channels of a pixel; `first` and `second` are those of the residuals.
+__device__ __forceinline__ u32 finished(const Call& c, float low, float high, float2 bias, float2 slope, u32 first, u32 second) {
     low += bias.x;
     high += bias.y;
 #if ACT == 1
@@ -303,7 +304,7 @@ __device__ __forceinline__ void finish(const Call& c, float& low, float& high, f
 #endif
 #if RESIDUALS > 0
     float other_low, other_high;
-    unpacked(*(const u32*)(c.first + place * c.first_pitch + channel), other_low, other_high);
+    unpacked(first, other_low, other_high);
 #if ACT == 3
     low = (low + other_low) * (sigmoid(low) - 0.5f);
     high = (high + other_high) * (sigmoid(high) - 0.5f);
@@ -313,13 +314,15 @@ __device__ __forceinline__ void finish(const Call& c, float& low, float& high, f
 #endif
 #endif
 #if RESIDUALS > 1
-    unpacked(*(const u32*)(c.second + place * c.second_pitch + channel), other_low, other_high);
+    unpacked(second, other_low, other_high);
     low = low * c.second_share + other_low;
     high = high * c.second_share + other_high;
 #endif
+    return packed(low, high);
 }
 
-// Four words of four neighbouring threads change places, so that each thread has 16 bytes to write.
+// Four words of four neighbouring threads change places: what lay in the order of products lies in
+// the order of memory then, 16 bytes for each thread, and the other way round.
 __device__ __forceinline__ void exchange(u32* word, int lane) {
 #pragma unroll
     for (int bit = 1; bit < 4; bit <<= 1) {
@@ -332,6 +335,14 @@ __device__ __forceinline__ void exchange(u32* word, int lane) {
             else word[low | bit] = got;
         }
     }
+}
+
+__device__ __forceinline__ void read(u32* word, const u16* from, bool there) {
+    uint4 all = there ? *(const uint4*)from : make_uint4(0, 0, 0, 0);
+    word[0] = all.x;
+    word[1] = all.y;
+    word[2] = all.z;
+    word[3] = all.w;
 }
 
 __device__ __forceinline__ void write(const Call& c, float (*sum)[OUT / 8][4], const Place& at) {
@@ -353,17 +364,24 @@ __device__ __forceinline__ void write(const Call& c, float (*sum)[OUT / 8][4], c
             int row = top + y, column = at.left + (lane >> 2) + half * 8;
             bool inside = row < c.height && column < c.width;
             u64 place = inside ? ((u64)at.picture * c.height + row) * c.width + column : 0;
-            u32 word[4];
+            int channel = (four * 4 + (lane & 3)) * 8;
+            u32 word[4], first[4], second[4];
+#if RESIDUALS > 0
+            read(first, c.first + place * c.first_pitch + channel, channel < c.kept);
+            exchange(first, lane & 3);
+#endif
+#if RESIDUALS > 1
+            read(second, c.second + place * c.second_pitch + channel, channel < c.kept);
+            exchange(second, lane & 3);
+#endif
 #pragma unroll
             for (int n = 0; n < 4; n++) {
                 word[n] = 0;
                 if (four * 4 + n >= OUT / 8) continue;
                 float* value = sum[y][four * 4 + n] + half * 2;
-                finish(c, value[0], value[1], bias[n], slope[n], (four * 4 + n) * 8 + (lane & 3) * 2, place);
-                word[n] = packed(value[0], value[1]);
+                word[n] = finished(c, value[0], value[1], bias[n], slope[n], first[n], second[n]);
             }
             exchange(word, lane & 3);
-            int channel = (four * 4 + (lane & 3)) * 8;
             if (inside && channel < c.kept)
                 *(uint4*)(c.out + place * c.out_pitch + channel) = make_uint4(word[0], word[1], word[2], word[3]);
         }
@@ -375,16 +393,17 @@ __device__ __forceinline__ void meet(int group) {
     asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(THREADS) : "memory");
 }
 
-// The other group has multiplied.
+// The group before has multiplied.
 __device__ __forceinline__ void wait_for_turn(int group) {
-#if GROUPS == 2
-    asm volatile("bar.sync %0, %1;" ::"r"(3 + group), "n"(2 * THREADS) : "memory");
+#if GROUPS > 1
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + GROUPS + group), "n"(2 * THREADS) : "memory");
 #endif
 }
 
 __device__ __forceinline__ void pass_turn(int group) {
-#if GROUPS == 2
-    asm volatile("bar.arrive %0, %1;" ::"r"(4 - group), "n"(2 * THREADS) : "memory");
+#if GROUPS > 1
+    int next = group + 1 == GROUPS ? 0 : group + 1;
+    asm volatile("bar.arrive %0, %1;" ::"r"(1 + GROUPS + next), "n"(2 * THREADS) : "memory");
 #endif
 }
 
@@ -415,7 +434,7 @@ extern "C" __global__ void __launch_bounds__(GROUPS * THREADS, BLOCKS) convolve(
     __syncthreads();
 #endif
     fetch_piece(c, buffers, part, 0, thread);
-    if (group == 1) pass_turn(1);
+    if (group == GROUPS - 1) pass_turn(group);
     float sum[STRIPES][OUT / 8][4];
     int set = 0, buffer = 0;
 #pragma unroll 1
@@ -449,12 +468,12 @@ extern "C" __global__ void __launch_bounds__(GROUPS * THREADS, BLOCKS) convolve(
         part = next_part;
         set = next_set;
     }
-#if GROUPS == 2 && SETS > 1
-    // The other group has a part more, and waits for its turn before each set of it.
-    if (group == 1 && part - 1 < c.parts) {
+#if GROUPS > 1 && SETS > 1
+    // A group before has a part more, and its turn must come round for each set of it.
+    if (part - group < c.parts) {
         for (int other = 1; other < SETS; other++) {
-            wait_for_turn(1);
-            pass_turn(1);
+            wait_for_turn(group);
+            pass_turn(group);
         }
     }
 #endif

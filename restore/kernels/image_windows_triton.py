@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_ROWS, _KEYS, _WARPS, _STAGES = 128, 64, 8, 2
+_ROWS, _KEYS, _WARPS, _STAGES = 128, 64, 8, 3
 _OUTSIDE = tl.constexpr(-100.0)
 _LOG2_E = tl.constexpr(1.4426950408889634)
 

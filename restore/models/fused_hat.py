@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, pad
+from torch.nn.functional import linear, pad
 
 from restore.kernels.block_end import HIDDEN, WIDTH, BlockEnd, end_block
 from restore.kernels.convolution import Act, Residual, compile_ahead, convolve, prepared
+from restore.kernels.features import mean, norm
 from restore.kernels.image_windows import HEAD, Windows, attend_picture
 from restore.models.fused_convolutions import packed, unpacked
 
@@ -113,14 +114,18 @@ class _Wide:
 class _Norm:
     """A norm over the network's own channels."""
 
-    def __init__(self, norm: Any) -> None:  # noqa: ANN401
-        self._norm, self._channels = norm, int(norm.normalized_shape[0])
+    def __init__(self, norm_layer: Any) -> None:  # noqa: ANN401
+        self._by = _pair(norm_layer)
+        self._channels, self._eps = int(norm_layer.normalized_shape[0]), float(norm_layer.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
-        held = self._channels
-        norm = self._norm
-        inner = layer_norm(x[..., :held], (held,), norm.weight, norm.bias, norm.eps)
-        return pad(inner, (0, WIDTH - held))
+        return norm(x, self._by, self._channels, self._eps)
+
+
+def _pair(norm_layer: Any) -> Tensor:  # noqa: ANN401
+    """A norm's weight and bias, ``[2, WIDTH]`` float32."""
+    both = torch.stack([norm_layer.weight, norm_layer.bias]).float()
+    return _padded(both, 2, WIDTH).contiguous()
 
 
 class _Attention:
@@ -151,16 +156,13 @@ class _Near:
     def __call__(self, normed: Tensor) -> tuple[Tensor, Tensor]:
         near = self._second(self._first(normed))
         squeeze, excite = self._squeeze, self._excite
-        mean = near.mean((1, 2), dtype=torch.float32)[:, : squeeze.in_channels].to(near.dtype)
-        inner = linear(mean, squeeze.weight.flatten(1), squeeze.bias).relu()
+        middle = mean(near)[:, : squeeze.in_channels].to(near.dtype)
+        inner = linear(middle, squeeze.weight.flatten(1), squeeze.bias).relu()
         share = linear(inner, excite.weight.flatten(1), excite.bias).sigmoid()
         return near, pad(share.float() * self._scale, (0, WIDTH - share.shape[1]))
 
 
 def _end(block: Any, proj: Any, after: Any) -> BlockEnd:  # noqa: ANN401
-    def norm(values: Any) -> Tensor:  # noqa: ANN401
-        return _padded(torch.stack([values.weight, values.bias]).float(), 2, WIDTH).contiguous()
-
     up, down = block.mlp.fc1, block.mlp.fc2
     channels = proj.out_features
     heads = proj.weight.unflatten(1, (WIDTH // HEAD, -1))
@@ -168,12 +170,12 @@ def _end(block: Any, proj: Any, after: Any) -> BlockEnd:  # noqa: ANN401
         channels,
         _padded(heads, WIDTH, WIDTH // HEAD, HEAD).flatten(1).contiguous(),
         _padded(proj.bias.float(), WIDTH),
-        norm(block.norm2),
+        _pair(block.norm2),
         _padded(up.weight, HIDDEN, WIDTH).contiguous(),
         _padded(up.bias.float(), HIDDEN),
         _padded(down.weight, WIDTH, HIDDEN).contiguous(),
         _padded(down.bias.float(), WIDTH),
-        None if after is None else norm(after),
+        None if after is None else _pair(after),
         float(block.norm2.eps),
     )
 
@@ -220,7 +222,7 @@ class _Group:
 
 def _forward(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
     first = _Wide(model.conv_first, WIDTH, 16)
-    norm = None if model.patch_embed.norm is None else _Norm(model.patch_embed.norm)
+    early = None if model.patch_embed.norm is None else _Norm(model.patch_embed.norm)
     tables = model.relative_position_index_SA, model.relative_position_index_OCA
     groups = [_Group(layer, *tables) for layer in model.layers]
     last_norm, after = _Norm(model.norm), _Wide(model.conv_after_body, WIDTH, WIDTH, residuals=1)
@@ -231,15 +233,15 @@ def _forward(model: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
         for part in model.upsample
     ]
     end = _Wide(model.conv_last, 8, _SPLIT)
-    mean, factor, scale = model.mean, float(model.img_range), int(model.upscale)
+    colour, factor, scale = model.mean, float(model.img_range), int(model.upscale)
     channels = int(model.conv_last.out_channels)
 
     def forward(x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        centre = mean.to(x.device, torch.float32)
+        centre = colour.to(x.device, torch.float32)
         picture = model.check_image_size(((x.float() - centre) * factor).to(x.dtype))
         shallow = first(packed(picture, 16))
-        features = shallow if norm is None else norm(shallow)
+        features = shallow if early is None else early(shallow)
         for group in groups:
             features = group(features)
         features = before(after(last_norm(features), shallow))

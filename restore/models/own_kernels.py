@@ -15,6 +15,7 @@ from restore.kernels.block_end import end_block_trouble
 from restore.kernels.choose import can_run
 from restore.kernels.convolution import convolve_trouble
 from restore.kernels.enlarge import enlarge, enlarge_trouble
+from restore.kernels.features import features_trouble
 from restore.kernels.image_windows import attend_picture_trouble
 from restore.kernels.windows import attend_trouble
 from restore.models.fused_attention import attend_by_kernel
@@ -84,6 +85,7 @@ def _as_a_whole(
             "convolution": convolve_trouble,
             "picture attention": attend_picture_trouble,
             "block's end": end_block_trouble,
+            "norm and mean": features_trouble,
         }
         fuse: Callable[[nn.Module], bool] = fuse_hat
     else:
