@@ -41,7 +41,7 @@ def run(x: Tensor, bias: Tensor | None, slope: Tensor) -> Tensor:
     # In channels_last neighbours in memory are channels of one pixel, else pixels of one channel.
     last = x.is_contiguous(memory_format=torch.channels_last)
     # Triton launches on the current device.
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):
         _kernel[(triton.cdiv(x.numel(), _BLOCK),)](
             x,
             slope if bias is None else bias,

@@ -1,8 +1,8 @@
 """The second half of a transformer's block in one pass over the features.
 
 What attention found is projected and added to the features, with what a convolution found beside
-it; the sum is normed, goes through the two layers of the perceptron and is added again; and the result
-is normed once more for the block that follows. In plain torch these are some twenty passes.
+it; the sum is normed, goes through the two layers of the perceptron and is added again; and the
+result is normed once more for the block that follows. In plain torch these are some twenty passes.
 
 Source: Liu et al., "Swin Transformer", ICCV 2021; Ba et al., "Layer Normalization", 2016; Hendrycks
 and Gimpel, "Gaussian Error Linear Units", 2016.

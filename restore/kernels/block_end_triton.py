@@ -137,7 +137,7 @@ def run(
     normed = out if end.after is None else torch.empty_like(x)
     has_near = near is not None and share is not None
     # Triton launches on the current device.
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):
         _kernel[(triton.cdiv(h * w, _ROWS), n)](
             x,
             found,

@@ -119,15 +119,16 @@ def compiled(source: str, architecture: str, macros: tuple[tuple[str, int], ...]
     if place:
         with contextlib.suppress(OSError):
             kept = place.read_bytes()
-            if hashlib.sha256(kept[_HASH_BYTES:]).digest() == kept[:_HASH_BYTES]:
-                return kept[_HASH_BYTES:]
+            code = kept[_HASH_BYTES:]
+            if hashlib.sha256(code).digest() == kept[:_HASH_BYTES]:
+                return code
     program = answered(nvrtc.nvrtcCreateProgram(text, source.encode(), 0, [], []))
     done = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])
     if int(done[0]):
         log = b" " * answered(nvrtc.nvrtcGetProgramLogSize(program))
         nvrtc.nvrtcGetProgramLog(program, log)
         raise RuntimeError(f"{source} does not compile: {log.decode(errors='replace')[:400]}")
-    code = b" " * answered(nvrtc.nvrtcGetCUBINSize(program))
+    code = bytes(int(answered(nvrtc.nvrtcGetCUBINSize(program))))
     answered((*nvrtc.nvrtcGetCUBIN(program, code), None))
     if place:
         _keep(place, hashlib.sha256(code).digest() + code)

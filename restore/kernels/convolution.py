@@ -1,7 +1,7 @@
 """3x3 convolutions with all that follows them in one pass: bias, activation, residuals.
 
-Features lie as ``[pictures, h, w, channels]``, the channels of a pixel together, and may be a part of
-wider pixels: a dense block writes what it adds beside what it read, and nothing is copied together.
+Features lie as ``[pictures, h, w, channels]``, the channels of a pixel together, and may be a part
+of wider pixels: a dense block writes what it adds beside what it read, and nothing is copied.
 
 Source: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014 (convolution as a
 product without the unfolded input in memory); Zhao et al., "Swift Parameter-free Attention Network
@@ -146,8 +146,8 @@ def convolve_plain(
     Args:
         conv: made by ``prepared``.
         x: ``[n, h, w, inputs]``, or wider pixels' first channels; zeros lie around it.
-        out: ``[n, h * enlarge, w * enlarge, kept]``; written. May be a part of wider pixels, of ``x``
-            too, but not of the channels that are read.
+        out: ``[n, h * enlarge, w * enlarge, kept]``; written. May be a part of wider pixels, those
+            of ``x`` too, but not of the channels that are read.
         first: residual; needed by ``Act.GATE``, which takes its features alone.
         second: a further one, added to the result of the first.
 

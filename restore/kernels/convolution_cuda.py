@@ -1,4 +1,4 @@
-"""The kernel of :mod:`restore.kernels.convolution`: which form of it for which card, and its call."""
+"""The kernel of :mod:`restore.kernels.convolution`: its form for a card, and its call."""
 
 from __future__ import annotations
 

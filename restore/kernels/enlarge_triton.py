@@ -63,7 +63,7 @@ def run(x: Tensor, base: Tensor | None, scale: int, levels: int) -> Tensor:
     form = torch.float32 if not levels else torch.uint8 if levels <= 255 else torch.int32
     out = torch.empty((n, channels, height * scale, width * scale), dtype=form, device=x.device)
     # Triton launches on the current device.
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):
         _kernel[(triton.cdiv(out.numel(), _BLOCK),)](
             x,
             x if base is None else base,

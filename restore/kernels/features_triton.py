@@ -58,7 +58,7 @@ def run_norm(x: Tensor, by: Tensor, channels: int, eps: float) -> Tensor:
     x = x.contiguous()
     out, pixels = torch.empty_like(x), x.numel() // x.shape[-1]
     # Triton launches on the current device.
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):
         _norm[(triton.cdiv(pixels, _ROWS),)](
             x, by.contiguous(), out, pixels, eps, channels=channels, block=_ROWS
         )
@@ -72,6 +72,6 @@ def run_mean(x: Tensor) -> Tensor:
     each = triton.cdiv(triton.cdiv(h * w, _SHARES), _ROWS) * _ROWS
     shares = triton.cdiv(h * w, each)
     sums = torch.empty((n, shares, width), dtype=torch.float32, device=x.device)
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):
         _sums[(shares, n)](x, sums, h * w, each, block=_ROWS)
     return sums.sum(1) / (h * w)

@@ -31,7 +31,7 @@ class Windows:
         side_px: of a window of queries.
         around_px: of the window of keys about it; ``side_px`` or more by an even number.
         shift_px: by which windows are moved over the picture, which goes on at its other side; what
-            lies on two sides of the picture sees nothing of each other. 0 with larger windows of keys.
+            lies on two sides of the picture sees nothing of each other. 0 where keys reach further.
     """
 
     side_px: int
@@ -43,8 +43,8 @@ def attend_picture_plain(qkv: Tensor, bias: Tensor, scale: float, windows: Windo
     """The twin, in float32 (float64 for float64).
 
     Args:
-        qkv: ``[n, h, w, 3 * heads * 32]``: queries, keys, values, each by heads; ``h`` and ``w`` are
-            multiples of the window's side. Keys and values beyond the picture are zeros, and take
+        qkv: ``[n, h, w, 3 * heads * 32]``: queries, keys, values, each by heads; ``h`` and ``w``
+            are multiples of the window's side. Keys and values beyond the picture are zeros, and take
             their part in the softmax.
         bias: ``[heads, side * side, around * around]``, added to the scores of every window.
         scale: factor of the scores.

@@ -111,7 +111,7 @@ def run(qkv: Tensor, bias: Tensor, scale: float, windows: Windows) -> Tensor:
     many = n * (height // windows.side_px) * (width // windows.side_px)
     rows = min(_ROWS, pixels)
     # Triton launches on the current device.
-    with torch.cuda.device_of(qkv):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(qkv):
         _kernel[(many * heads, triton.cdiv(pixels, rows))](
             qkv,
             bias,

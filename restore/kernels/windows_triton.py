@@ -103,7 +103,7 @@ def run(
     out = torch.empty((windows, pixels, heads, channels), dtype=q.dtype, device=q.device)
     bias = bias.contiguous()
     # Triton launches on the current device.
-    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(q):
         _kernel[(windows * heads, triton.cdiv(pixels, _ROWS))](
             q,
             k,

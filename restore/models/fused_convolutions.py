@@ -1,8 +1,9 @@
 """Compact, SPAN and ESRGAN networks as rows of fused convolutions.
 
-torch runs a convolution, its bias, its activation, the residual and, in a dense block, the joining of
-features each by itself, and every one of them reads and writes all features. Here each convolution is
-one call that reads its input once and writes its result once, where the next one wants it.
+torch runs a convolution, its bias, its activation, the residual and, in a dense block, the joining
+of features each by itself, and every one of them reads and writes all features. Here each
+convolution is one call that reads its input once and writes its result once, where the next one
+wants it.
 
 Source: Wang et al., "ESRGAN", ECCVW 2018 (dense blocks, residual share 0.2); Zhao et al., "Swift
 Parameter-free Attention Network", 2023; Wang et al., "Real-ESRGAN", ICCVW 2021 (Compact).
@@ -68,29 +69,39 @@ def fuse_convolutions(model: nn.Module) -> bool:
 
 
 def _ready(
-    module: Any, act: Act = Act.NONE, slope: Tensor | float = 0.0, **more: Any
+    module: Any,  # noqa: ANN401
+    act: Act = Act.NONE,
+    slope: Tensor | float = 0.0,
+    enlarge: int = 1,
+    residuals: int = 0,
 ) -> Convolution:
     plain = (
         isinstance(module, nn.Conv2d)
         and (module.kernel_size, module.stride, module.padding) == ((3, 3), (1, 1), (1, 1))
         and (module.dilation, module.groups, module.padding_mode) == ((1, 1), 1, "zeros")
     )
-    found = prepared(module.weight, module.bias, act=act, slope=slope, **more) if plain else None
+    if not plain:
+        raise _CannotFuse
+    found = prepared(
+        module.weight, module.bias, act=act, slope=slope, enlarge=enlarge, residuals=residuals
+    )
     if found is None:
         raise _CannotFuse
     return found
 
 
-def _with_act(conv: nn.Module, activation: nn.Module | None, **more: Any) -> Convolution:  # noqa: ANN401
+def _with_act(
+    conv: nn.Module, activation: nn.Module | None, enlarge: int = 1, residuals: int = 0
+) -> Convolution:
     """A convolution and the activation that follows it, if any."""
     if activation is None:
-        return _ready(conv, **more)
+        return _ready(conv, enlarge=enlarge, residuals=residuals)
     if isinstance(activation, nn.ReLU):
-        return _ready(conv, Act.SLOPE, 0.0, **more)
+        return _ready(conv, Act.SLOPE, 0.0, enlarge, residuals)
     if isinstance(activation, nn.LeakyReLU):
-        return _ready(conv, Act.SLOPE, activation.negative_slope, **more)
+        return _ready(conv, Act.SLOPE, activation.negative_slope, enlarge, residuals)
     if isinstance(activation, nn.PReLU):
-        return _ready(conv, Act.SLOPE, activation.weight, **more)
+        return _ready(conv, Act.SLOPE, activation.weight, enlarge, residuals)
     raise _CannotFuse
 
 
@@ -108,6 +119,7 @@ def packed(x: Tensor, channels: int) -> Tensor:
 
 
 def unpacked(features: Tensor, channels: int) -> Tensor:
+    """The way back, as a view."""
     return features.permute(0, 3, 1, 2)[:, :channels]
 
 

@@ -1,8 +1,9 @@
 """HAT as few passes over its features as its operations allow, for GPUs.
 
 Features stay a picture, ``[n, h, w, 192]``, with zeros behind the network's own 180 (or fewer)
-channels, so that every pixel begins where vector loads and tensor cores want it; heads are padded from
-30 channels to 32. Windows are addressed and never cut out; the second half of each block is one call.
+channels, so that every pixel begins where vector loads and tensor cores want it; heads are padded
+from 30 channels to 32. Windows are addressed and never cut out; the second half of each block is
+one call.
 
 Source: Chen et al., "Activating More Pixels in Image Super-Resolution Transformer", CVPR 2023.
 """
