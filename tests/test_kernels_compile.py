@@ -25,7 +25,17 @@ _NUMBERS = {"scale": "fp32", "eps": "fp32", "levels": "fp32"}
 _TABLES = {"parts": "*i32", "kinds": "*i32", "share": "*fp32", "norm": "*fp32", "after": "*fp32"}
 _TABLES |= dict.fromkeys(("proj_bias", "up_bias", "down_bias"), "*fp32")
 _POINTERS = {"x", "q", "k", "v", "bias", "slope", "base", "qkv", "out", "found", "near", "proj"}
-_POINTERS |= {"up", "down", "normed_out", "weight", "residual", "matrix", "inner", "coarse", "matrices"}
+_POINTERS |= {
+    "up",
+    "down",
+    "normed_out",
+    "weight",
+    "residual",
+    "matrix",
+    "inner",
+    "coarse",
+    "matrices",
+}
 _POINTERS |= {"first", "second"}
 _WINDOW = {"channels": 30, "padded": 32, "precise": "tf32", "block_rows": 64, "block_keys": 64}
 _PICTURE = {"heads": 6, "side": 16, "head": 32, "precise": "tf32", "block_rows": 128}

@@ -193,9 +193,7 @@ def attend_channels_plain(
     return (_joined(mixed, False) + residual.to(value.dtype)).to(qkv.dtype)
 
 
-def attend_spread_plain(
-    qkv: Tensor, temperature: Tensor, out: Tensor, residual: Tensor
-) -> Tensor:
+def attend_spread_plain(qkv: Tensor, temperature: Tensor, out: Tensor, residual: Tensor) -> Tensor:
     """The same over every eighth pixel of every eighth row of the whole picture.
 
     Args:
@@ -211,9 +209,7 @@ def attend_spread_plain(
     return (mixed.reshape(n, h, w, WIDTH) + residual.to(value.dtype)).to(qkv.dtype)
 
 
-def shone_plain(
-    x: Tensor, inner: Tensor, coarse: Tensor, first: Rows, second: Rows
-) -> Tensor:
+def shone_plain(x: Tensor, inner: Tensor, coarse: Tensor, first: Rows, second: Rows) -> Tensor:
     """Features times a gate: ``sigmoid(second(first(inner) + coarse))``.
 
     Args:

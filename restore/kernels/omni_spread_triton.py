@@ -53,7 +53,7 @@ def _gathered(
         for first in range(0, each, block):
             pixel = tl.program_id(1) * each + first + tl.arange(0, block)
             place, inside = _place(pixel, height, width)
-            start = qkv + place[:, None] * (3 * _WIDTH) + (head * _HEAD + few)[None, :]
+            start = qkv + place[:, None] * (3 * _WIDTH) + (few + head * _HEAD)[None, :]
             q = tl.load(start, mask=inside[:, None], other=0.0)
             k = tl.load(start + _WIDTH, mask=inside[:, None], other=0.0)
             product += tl.dot(tl.trans(q), k, input_precision=precise)

@@ -65,18 +65,18 @@ def _windows(
     total = tl.load(x + target).to(tl.float32)
     given = normed_64(total, norm, eps).to(x.dtype.element_ty)
     for head in range(_HEADS):
-        mine = (head * _HEAD + few)[None, :] * _WIDTH + channel[:, None]
+        mine = (few + head * _HEAD)[None, :] * _WIDTH + channel[:, None]
         q = tl.dot(given, tl.load(qkv + mine), input_precision=precise)
         k = tl.dot(given, tl.load(qkv + _WIDTH * _WIDTH + mine), input_precision=precise)
         v = tl.dot(given, tl.load(qkv + 2 * _WIDTH * _WIDTH + mine), input_precision=precise)
         form = given.dtype
         scores = tl.dot(q.to(form), tl.trans(k.to(form)), input_precision=precise) * scale
-        table = bias + (head * _WIDTH + pixel)[:, None] * _WIDTH + pixel[None, :]
+        table = bias + (pixel + head * _WIDTH)[:, None] * _WIDTH + pixel[None, :]
         scores += tl.load(table).to(tl.float32)
         scores = tl.exp(scores - tl.max(scores, 1)[:, None])
         weights = scores / tl.sum(scores, 1)[:, None]
         mixed = tl.dot(weights.to(form), v.to(form), input_precision=precise)
-        by = tl.load(matrix + channel[None, :] * _WIDTH + (head * _HEAD + few)[:, None])
+        by = tl.load(matrix + channel[None, :] * _WIDTH + (few + head * _HEAD)[:, None])
         total += tl.dot(mixed.to(form), by, input_precision=precise)
     tl.store(out + target, total.to(out.dtype.element_ty))
 
@@ -122,10 +122,10 @@ def _channels(
     total = tl.load(residual + target).to(tl.float32)
     form = qkv.dtype.element_ty
     for head in range(_HEADS):
-        mine = head * _HEAD + few
+        mine = few + head * _HEAD
         q = _unit(_looked(start, weight, row, column, height, width, mine))
-        k = _unit(_looked(start, weight, row, column, height, width, _WIDTH + mine))
-        v = _looked(start, weight, row, column, height, width, 2 * _WIDTH + mine)
+        k = _unit(_looked(start, weight, row, column, height, width, mine + _WIDTH))
+        v = _looked(start, weight, row, column, height, width, mine + 2 * _WIDTH)
         scores = tl.dot(tl.trans(q.to(form)), k.to(form), input_precision=precise)
         scores *= tl.load(temperature + head)
         scores = tl.exp(scores - tl.max(scores, 1)[:, None])

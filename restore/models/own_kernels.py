@@ -17,10 +17,12 @@ from restore.kernels.convolution import convolve_trouble
 from restore.kernels.enlarge import enlarge, enlarge_trouble
 from restore.kernels.features import features_trouble
 from restore.kernels.image_windows import attend_picture_trouble
+from restore.kernels.omni import omni_trouble
 from restore.kernels.windows import attend_trouble
 from restore.models.fused_attention import attend_by_kernel
 from restore.models.fused_convolutions import fuse_convolutions
 from restore.models.fused_hat import fuse_hat
+from restore.models.fused_omni import fuse_omni
 
 __all__ = ["use_kernels"]
 
@@ -74,11 +76,12 @@ def _as_a_whole(
     from spandrel.architectures.Compact import Compact
     from spandrel.architectures.ESRGAN import ESRGAN
     from spandrel.architectures.HAT import HAT
+    from spandrel.architectures.OmniSR import OmniSR
     from spandrel.architectures.SPAN import SPAN
 
     if dtype not in (torch.float16, torch.bfloat16) or device.type != "cuda":
         return [], False
-    if not isinstance(model, Compact | ESRGAN | HAT | SPAN):
+    if not isinstance(model, Compact | ESRGAN | HAT | OmniSR | SPAN):
         return [], False
     if isinstance(model, HAT):
         proofs: dict[str, Callable[[torch.device, torch.dtype], str]] = {
@@ -91,6 +94,8 @@ def _as_a_whole(
     else:
         proofs = {"convolution": convolve_trouble, "enlargement": enlarge_trouble}
         fuse = fuse_convolutions
+        if isinstance(model, OmniSR):
+            proofs["parts of OmniSR"], fuse = omni_trouble, fuse_omni
     for name, proof in proofs.items():
         if trouble := proof(device, dtype):
             return [f"the {name}'s {trouble}"], False
