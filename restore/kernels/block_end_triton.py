@@ -20,13 +20,16 @@ __all__ = ["normed_parts", "run"]
 
 _ROWS, _WARPS, _STAGES = 64, 4, 2
 _PART = tl.constexpr(64)
+_INNER = tl.constexpr(32)
 
 
 @triton.jit
-def _matrix(weights, row, column, pitch: tl.constexpr):
-    """64 outputs from ``row`` by 64 inputs from ``column``, as ``[in, out]``."""
-    out = row + tl.arange(0, _PART)
-    into = column + tl.arange(0, _PART)
+def _matrix(
+    weights, row, column, pitch: tl.constexpr, outputs: tl.constexpr, inputs: tl.constexpr
+):
+    """Some outputs from ``row`` by some inputs from ``column``, as ``[in, out]``."""
+    out = row + tl.arange(0, outputs)
+    into = column + tl.arange(0, inputs)
     return tl.load(weights + out[None, :] * pitch + into[:, None])
 
 
@@ -50,6 +53,17 @@ def normed_parts(a, b, c, by, channels: tl.constexpr, eps):
     b = b * factor * _vector(by, 1) + _vector(shift, 1)
     c = c * factor * _vector(by, 2) + _vector(shift, 2)
     return a, b, c
+
+
+@triton.jit
+def _gelu(x):
+    """By Abramowitz and Stegun, formula 7.1.26: within 1.5e-7 of the error function."""
+    far = tl.abs(x) * 0.7071067811865476
+    t = 1.0 / (1.0 + 0.3275911 * far)
+    series = 1.421413741 + t * (-1.453152027 + t * 1.061405429)
+    series = t * (0.254829592 + t * (-0.284496736 + t * series))
+    half = 0.5 * series * tl.exp(-far * far)
+    return x * tl.where(x < 0.0, half, 1.0 - half)
 
 
 @triton.jit
@@ -96,9 +110,11 @@ def _kernel(
         c += part * _vector(factors, 2)
     for first in range(0, width, _PART):
         given = tl.load(found + place + first, mask=inside, other=0.0)
-        a += tl.dot(given, _matrix(proj, 0, first, width), input_precision=precise)
-        b += tl.dot(given, _matrix(proj, _PART, first, width), input_precision=precise)
-        c += tl.dot(given, _matrix(proj, 2 * _PART, first, width), input_precision=precise)
+        a += tl.dot(given, _matrix(proj, 0, first, width, _PART, _PART), input_precision=precise)
+        near_part = _matrix(proj, _PART, first, width, _PART, _PART)
+        b += tl.dot(given, near_part, input_precision=precise)
+        near_part = _matrix(proj, 2 * _PART, first, width, _PART, _PART)
+        c += tl.dot(given, near_part, input_precision=precise)
     p, q, r = normed_parts(a, b, c, norm, channels, eps)
     p = p.to(form)
     q = q.to(form)
@@ -106,16 +122,20 @@ def _kernel(
     a += _vector(down_bias, 0)
     b += _vector(down_bias, 1)
     c += _vector(down_bias, 2)
-    for first in range(0, hidden, _PART):
-        inner = tl.dot(p, _matrix(up, first, 0, width), input_precision=precise)
-        inner += tl.dot(q, _matrix(up, first, _PART, width), input_precision=precise)
-        inner += tl.dot(r, _matrix(up, first, 2 * _PART, width), input_precision=precise)
-        inner += tl.load(up_bias + first + tl.arange(0, _PART))[None, :]
-        inner = 0.5 * inner * (1.0 + tl.erf(inner * 0.7071067811865476))
-        sent = inner.to(form)
-        a += tl.dot(sent, _matrix(down, 0, first, hidden), input_precision=precise)
-        b += tl.dot(sent, _matrix(down, _PART, first, hidden), input_precision=precise)
-        c += tl.dot(sent, _matrix(down, 2 * _PART, first, hidden), input_precision=precise)
+    for first in range(0, hidden, _INNER):
+        inner = tl.dot(p, _matrix(up, first, 0, width, _INNER, _PART), input_precision=precise)
+        given = _matrix(up, first, _PART, width, _INNER, _PART)
+        inner = tl.dot(q, given, inner, input_precision=precise)
+        given = _matrix(up, first, 2 * _PART, width, _INNER, _PART)
+        inner = tl.dot(r, given, inner, input_precision=precise)
+        inner += tl.load(up_bias + first + tl.arange(0, _INNER))[None, :]
+        sent = _gelu(inner).to(form)
+        given = _matrix(down, 0, first, hidden, _PART, _INNER)
+        a = tl.dot(sent, given, a, input_precision=precise)
+        given = _matrix(down, _PART, first, hidden, _PART, _INNER)
+        b = tl.dot(sent, given, b, input_precision=precise)
+        given = _matrix(down, 2 * _PART, first, hidden, _PART, _INNER)
+        c = tl.dot(sent, given, c, input_precision=precise)
     tl.store(out + place, a.to(form), mask=inside)
     tl.store(out + place + _PART, b.to(form), mask=inside)
     tl.store(out + place + 2 * _PART, c.to(form), mask=inside)

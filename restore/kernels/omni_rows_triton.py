@@ -116,12 +116,14 @@ def _depthwise(
     channel = tl.program_id(2) * _WIDTH + tl.arange(0, _WIDTH)
     start = x + picture * height * width * channels
     total = tl.zeros((tall * wide, _WIDTH), tl.float32)
-    for tap in tl.static_range(9):
-        near_y, near_x = row + tap // 3 - 1, column + tap % 3 - 1
-        there = (near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width)
-        place = (near_y * width + near_x)[:, None] * channels + channel[None, :]
-        near = tl.load(start + place, mask=there[:, None], other=0.0).to(tl.float32)
-        total += near * tl.load(weight + tap * channels + channel)[None, :]
+    # Sums of a loop keep their place among the threads; three loads at a time are on their way.
+    for down in range(3):
+        for right in tl.static_range(3):
+            near_y, near_x = row + down - 1, column + right - 1
+            there = (near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width)
+            place = (near_y * width + near_x)[:, None] * channels + channel[None, :]
+            near = tl.load(start + place, mask=there[:, None], other=0.0).to(tl.float32)
+            total += near * tl.load(weight + (3 * down + right) * channels + channel)[None, :]
     if has_bias:
         total += tl.load(bias + channel)[None, :]
     if bends:
@@ -154,14 +156,16 @@ def _gated(
     start = x + picture * height * width * both
     bent = tl.zeros((tall * wide, _WIDTH), tl.float32)
     plain = tl.zeros((tall * wide, _WIDTH), tl.float32)
-    for tap in tl.static_range(9):
-        near_y, near_x = row + tap // 3 - 1, column + tap % 3 - 1
-        there = ((near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width))[:, None]
-        place = start + (near_y * width + near_x)[:, None] * both + channel[None, :]
-        near = tl.load(place, mask=there, other=0.0).to(tl.float32)
-        bent += near * tl.load(weight + tap * both + channel)[None, :]
-        near = tl.load(place + _WIDTH, mask=there, other=0.0).to(tl.float32)
-        plain += near * tl.load(weight + tap * both + _WIDTH + channel)[None, :]
+    # Sums of a loop keep their place among the threads; three loads at a time are on their way.
+    for down in range(3):
+        for right in tl.static_range(3):
+            near_y, near_x = row + down - 1, column + right - 1
+            there = ((near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width))[:, None]
+            place = start + (near_y * width + near_x)[:, None] * both + channel[None, :]
+            near = tl.load(place, mask=there, other=0.0).to(tl.float32)
+            bent += near * tl.load(weight + (3 * down + right) * both + channel)[None, :]
+            near = tl.load(place + _WIDTH, mask=there, other=0.0).to(tl.float32)
+            plain += near * tl.load(weight + (3 * down + right) * both + _WIDTH + channel)[None, :]
     given = (_gelu(bent) * plain).to(x.dtype.element_ty)
     by = tl.load(matrix + channel[None, :] * _WIDTH + channel[:, None])
     result = tl.dot(given, by, input_precision=precise)

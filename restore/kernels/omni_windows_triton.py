@@ -86,12 +86,14 @@ def _looked(start, weight, row, column, height, width, channel):
     """Some channels of the window's pixels, ``[64, 16]``, through the depthwise convolution."""
     wide: tl.constexpr = 3 * _WIDTH
     total = tl.zeros((_WIDTH, _HEAD), tl.float32)
-    for tap in tl.static_range(9):
-        y, x = row + tap // 3 - 1, column + tap % 3 - 1
-        there = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        place = (y * width + x)[:, None] * wide + channel[None, :]
-        near = tl.load(start + place, mask=there[:, None], other=0.0).to(tl.float32)
-        total += near * tl.load(weight + tap * wide + channel)[None, :]
+    # Sums of a loop keep their place among the threads; three loads at a time are on their way.
+    for down in range(3):
+        for right in tl.static_range(3):
+            y, x = row + down - 1, column + right - 1
+            there = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            place = (y * width + x)[:, None] * wide + channel[None, :]
+            near = tl.load(start + place, mask=there[:, None], other=0.0).to(tl.float32)
+            total += near * tl.load(weight + (3 * down + right) * wide + channel)[None, :]
     return total
 
 
