@@ -6,7 +6,8 @@
 Rows are model x precision x backend, and the peers with the same weights and the same clip. Rows of
 a model take turns, so that a machine that slows down slows all of them; medians are printed. A
 whole job reads an H.264 clip, runs the engine and hands packed frames to a sink that drops them.
-The limit is what 3x3 convolutions of the same size reach in the same run.
+The limit is what 3x3 convolutions of the same size reach in the same run; on a GPU, whose library
+is far from its limit with so few channels, what a product of two large matrices reaches.
 """
 
 from __future__ import annotations
@@ -198,24 +199,26 @@ def measure(
     frames: int,
     limit_s: float,
     peers: tuple[str, ...],
+    peer_frames: int,
+    precisions: tuple[str, ...],
 ) -> list[Row]:
     """All rows of one network."""
     where, text = choose_device(device), f"{size[1]}x{size[0]}"
     backends = ("torch", "openvino") if where.type == "cpu" else ("torch",)
     rows: dict[str, Row] = {}
     ways: dict[str, _Ours] = {}
-    for precision, backend in product(("exact", "fast"), backends):
+    for precision, backend in product(precisions, backends):
         name = f"{precision}, {backend}"
         try:
             ways[name] = _ours(anchor, folder, precision, backend, device, size, frames)
         except RestoreError as error:
             rows[name] = Row(anchor.name, name, text, layout=f"not measured: {error}")
     jobs: dict[str, Callable[[], object]] = {}
-    clip = film_clip(folder, size, frames)
+    clip, short = (film_clip(folder, size, count) for count in (frames, peer_frames))
     for name in peers:
         try:
             peer = PEERS[name](weights_of(anchor, folder), where)
-            jobs[name] = _peer_job(peer, clip)
+            jobs[name] = _peer_job(peer, short)
         except NotMeasured as why:
             rows[name] = Row(anchor.name, name, text, layout=f"not measured: {why}")
     network_s, peaks = _network_and_peaks(ways, where, size, limit_s)
@@ -227,10 +230,11 @@ def measure(
         settle(where)
         memory[name] = peak_memory_bytes(where) // _MEBIBYTE
     job_s = median_s(jobs, where, limit_s, most=3, warm_up=False)
-    held = frames / job_s[anchor.peer] if anchor.peer in job_s else None
+    count = {name: frames if name in ways else peer_frames for name in jobs}
+    held = peer_frames / job_s[anchor.peer] if anchor.peer in job_s else None
     area = size[0] * size[1]
     for name in jobs:
-        way, fps = ways.get(name), frames / job_s[name]
+        way, fps = ways.get(name), count[name] / job_s[name]
         row: dict[str, Any] = {"job_fps": round(fps, 3), "memory_mib": memory[name]}
         if held:
             row["times_peer"] = round(fps / held, 2)
@@ -289,6 +293,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="of the clip")
     parser.add_argument("--seconds", type=float, help="limit of each measurement")
     parser.add_argument("--peers", help="names with commas, all, or none")
+    parser.add_argument("--peer-frames", type=int, help="of the peers' clip, if not the same")
+    parser.add_argument("--precisions", default="exact,fast")
     parser.add_argument("--quick", action="store_true", help="under four minutes")
     parser.add_argument("--out", type=Path, help="write the figures here too")
     options = parser.parse_args()
@@ -311,12 +317,15 @@ def main() -> None:
     head = {
         "machine": machine(where),
         "frames": frames,
+        "frames of peers": options.peer_frames or frames,
         "passive waiting": os.environ.get("OMP_WAIT_POLICY"),
     }
     with tempfile.TemporaryDirectory() as name:
         for model in names:
             rows += measure(ANCHORS[model], Path(name), str(where), (height, width), frames=frames,
-                            limit_s=limit_s, peers=peers)  # fmt: skip
+                            limit_s=limit_s, peers=peers,
+                            peer_frames=options.peer_frames or frames,
+                            precisions=tuple(options.precisions.split(",")))  # fmt: skip
             show([row for row in rows if row.model == model])
             if options.out:  # after each: the next one may take longer than there is time
                 table = {

@@ -17,8 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restore.kernels.activation import bias_prelu, bias_prelu_plain, bias_prelu_trouble
+from restore.kernels.block_end import end_block_trouble
 from restore.kernels.choose import can_run
 from restore.kernels.enlarge import enlarge, enlarge_plain, enlarge_trouble
+from restore.kernels.features import features_trouble
+from restore.kernels.image_windows import attend_picture_trouble
+from restore.kernels.omni import omni_trouble
 from restore.kernels.windows import attend, attend_plain, attend_trouble
 from restore.models.fused_attention import fuse_attention
 from restore.models.own_kernels import use_kernels
@@ -97,6 +101,14 @@ def a_wrong_one_is_noticed():
     kernel.run = right
 
 
+def rooms_of_their_own():
+    """Kernels whose self-check is the whole comparison: each against its twin."""
+    here = torch.device("cpu")
+    for trouble in (attend_picture_trouble, end_block_trouble, features_trouble, omni_trouble):
+        for form in ("float32", "float16"):
+            assert not trouble(here, getattr(torch, form)), (trouble, form)
+
+
 def networks():
     """A network that runs by kernels gives spandrel's own picture, and says by which."""
     here = torch.device("cpu")
@@ -125,7 +137,7 @@ def main() -> int:
     """All of them."""
     assert can_run(torch.device("cpu"))
     torch.set_num_threads(1)
-    for check in (activation, tail, windows, a_wrong_one_is_noticed, networks):
+    for check in (activation, tail, windows, a_wrong_one_is_noticed, rooms_of_their_own, networks):
         check()
         sys.stdout.write(check.__name__ + "\n")
     return 0

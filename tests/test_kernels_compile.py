@@ -25,18 +25,8 @@ _NUMBERS = {"scale": "fp32", "eps": "fp32", "levels": "fp32"}
 _TABLES = {"parts": "*i32", "kinds": "*i32", "share": "*fp32", "norm": "*fp32", "after": "*fp32"}
 _TABLES |= dict.fromkeys(("proj_bias", "up_bias", "down_bias"), "*fp32")
 _POINTERS = {"x", "q", "k", "v", "bias", "slope", "base", "qkv", "out", "found", "near", "proj"}
-_POINTERS |= {
-    "up",
-    "down",
-    "normed_out",
-    "weight",
-    "residual",
-    "matrix",
-    "inner",
-    "coarse",
-    "matrices",
-}
-_POINTERS |= {"first", "second"}
+_POINTERS |= {"up", "down", "normed_out", "weight", "residual", "matrix", "coarse"}
+_POINTERS |= {"matrices", "first", "second"}
 _WINDOW = {"channels": 30, "padded": 32, "precise": "tf32", "block_rows": 64, "block_keys": 64}
 _PICTURE = {"heads": 6, "side": 16, "head": 32, "precise": "tf32", "block_rows": 128}
 _PICTURE |= {"block_keys": 64}
@@ -86,7 +76,12 @@ KERNELS = {
         "_depthwise",
     ),
     "gated": (omni_rows_triton, {"precise": "tf32", **_TILE}, _FLOATS, "_gated"),
-    "shone": (omni_rows_triton, {"precise": "tf32", "block": 128}, _FLOATS, "_shone"),
+    "shone": (
+        omni_rows_triton,
+        {"precise": "tf32", "block": 128},
+        _FLOATS | {"inner": "*bf16"},
+        "_shone",
+    ),
     **{
         f"windows of 8, {grid}": (
             omni_windows_triton,

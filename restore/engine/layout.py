@@ -19,6 +19,8 @@ from restore.precision import choose_dtype
 __all__ = ["Layout", "choose_layout", "is_out_of_memory", "next_rung", "padded_px"]
 
 _MOST_TILES_AT_ONCE = 24  # the batch of the workflow that this project starts from
+# A call of so many pixels fills any GPU; more only keeps frames waiting for each other.
+_ENOUGH_PX = 1_600_000
 _MORE_FRAMES = 3
 _TILE_STEP_PX = 32
 # Deep residual networks reach hundreds of pixels, of which all but the nearest count for little.
@@ -120,7 +122,8 @@ def choose_layout(
         if batch is None:
             area = min(tile or height, height) * min(tile or width, width)
             # On a CPU a second tile in the same call costs cache and gains nothing.
-            most = _MOST_TILES_AT_ONCE if device.type == "cuda" else 1
+            enough = min(_MOST_TILES_AT_ONCE, -(-_ENOUGH_PX // area))
+            most = enough if device.type == "cuda" else 1
             batch = max(1, min(most, budget_px // area))
     return Layout(device, dtype, tile, batch, halo, bytes_per_px)
 

@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["normed_parts", "run"]
 
-_ROWS, _WARPS, _STAGES = 64, 4, 2
+_ROWS, _WARPS, _STAGES = 64, 4, 3
 _PART = tl.constexpr(64)
 _INNER = tl.constexpr(32)
 
 
 @triton.jit
-def _matrix(
-    weights, row, column, pitch: tl.constexpr, outputs: tl.constexpr, inputs: tl.constexpr
-):
+def _matrix(weights, row, column, pitch: tl.constexpr, outputs: tl.constexpr, inputs: tl.constexpr):
     """Some outputs from ``row`` by some inputs from ``column``, as ``[in, out]``."""
     out = row + tl.arange(0, outputs)
     into = column + tl.arange(0, inputs)

@@ -190,7 +190,7 @@ def run_brought(
     )
     pixels = n * shape[2] * shape[3]
     # Triton launches on the current device.
-    with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(out):
         _brought_kernel[(triton.cdiv(pixels, _PIXELS),)](
             (_last(ends[0]), _last(ends[1])),
             out,
@@ -215,7 +215,7 @@ def run_blended(first: Tensor, second: Tensor, found: Sequence[tuple[Tensor, int
     n, _, height, width = first.shape
     pixels = n * height * width
     # Triton launches on the current device.
-    with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(out):
         _blended_kernel[(triton.cdiv(pixels, _PIXELS),)](
             (first.contiguous(), second.contiguous()),
             out,

@@ -79,5 +79,7 @@ def run(x: Tensor, base: Tensor | None, scale: int, levels: int) -> Tensor:
             rounds=levels > 0,
             has_base=base is not None,
             block=_BLOCK,
+            # A sum joined to the product before it would round otherwise than the twin.
+            enable_fp_fusion=False,
         )
     return out

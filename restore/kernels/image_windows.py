@@ -43,9 +43,9 @@ def attend_picture_plain(qkv: Tensor, bias: Tensor, scale: float, windows: Windo
     """The twin, in float32 (float64 for float64).
 
     Args:
-        qkv: ``[n, h, w, 3 * heads * 32]``: queries, keys, values, each by heads; ``h`` and ``w``
-            are multiples of the window's side. Keys and values beyond the picture are zeros, and take
-            their part in the softmax.
+        qkv: ``[n, h, w, 3 * heads * 32]``: queries, keys, values, each by heads. ``h`` and ``w``
+            are multiples of the window's side. Keys and values beyond the picture are zeros, and
+            take their part in the softmax.
         bias: ``[heads, side * side, around * around]``, added to the scores of every window.
         scale: factor of the scores.
         windows: the cut.

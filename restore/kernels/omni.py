@@ -1,7 +1,7 @@
 """The parts of an OmniSR block, each in one or two passes over features of 64 channels.
 
-Features lie as ``[n, h, w, 64]``; windows of 8 x 8 pixels are of neighbours, or of a grid over the whole
-picture, which is a matter of addressing only.
+Features lie as ``[n, h, w, 64]``; windows of 8 x 8 pixels are of neighbours, or of a grid over the
+whole picture, which is a matter of addressing only.
 
 Source: Wang et al., "Omni Aggregation Networks for Lightweight Image Super-Resolution", CVPR 2023;
 Ba et al., "Layer Normalization", 2016; Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
@@ -61,6 +61,10 @@ def _exact(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def _like(bias: Tensor | None, value: Tensor) -> Tensor | None:
+    return None if bias is None else bias.to(value.dtype)
+
+
 def _normed(x: Tensor, norm: Tensor, eps: float) -> Tensor:
     norm = norm.to(x.dtype)
     return layer_norm(x, (WIDTH,), norm[0], norm[1], eps)
@@ -82,7 +86,7 @@ def rows_plain(
         value = _normed(value, by.norm, by.eps)
     if share is not None:
         value = value * share.to(value.dtype)[:, None, None]
-    bias = None if by.bias is None else by.bias.to(value.dtype)
+    bias = _like(by.bias, value)
     # Factors of a product on a GPU are rounded to the features' format.
     value = linear(value.to(x.dtype).to(value.dtype), by.weight.to(value.dtype), bias)
     value = gelu(value) if by.gelu else value
@@ -105,8 +109,9 @@ def depthwise_plain(
     """
     value = _exact(x).permute(0, 3, 1, 2)
     kernel = weight.to(value.dtype).T.reshape(-1, 1, 3, 3)
-    given = None if bias is None else bias.to(value.dtype)
-    value = conv2d(value, kernel, given, padding=1, groups=x.shape[-1]).permute(0, 2, 3, 1)
+    value = conv2d(value, kernel, _like(bias, value), padding=1, groups=x.shape[-1]).permute(
+        0, 2, 3, 1
+    )
     value = gelu(value) if with_gelu else value
     return value.to(x.dtype), value.mean((1, 2))
 
@@ -220,12 +225,10 @@ def shone_plain(x: Tensor, inner: Tensor, coarse: Tensor, first: Rows, second: R
         second: ``[64, 16]`` with bias.
     """
     value = _exact(inner)
-    assert first.bias is not None
-    assert second.bias is not None
     kind = value.dtype
-    value = linear(value, first.weight.to(kind), first.bias.to(kind)) + coarse.to(kind)
+    value = linear(value, first.weight.to(kind), _like(first.bias, value)) + coarse.to(kind)
     value = value.to(x.dtype).to(kind)
-    gate = linear(value, second.weight.to(kind), second.bias.to(kind)).sigmoid()
+    gate = linear(value, second.weight.to(kind), _like(second.bias, value)).sigmoid()
     return (x.to(kind) * gate).to(x.dtype)
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["normed_64", "precision", "run_depthwise", "run_gated", "run_rows", "run_shone"]
 
 _WIDTH = tl.constexpr(64)
-_ROWS, _ROWS_WARPS = 128, 4
-_TALL, _WIDE, _TILE_WARPS = 8, 16, 8  # of a tile of pixels
+_ROWS, _ROWS_WARPS = 64, 4
+_TALL, _WIDE, _TILE_WARPS = 8, 8, 8  # of a tile of pixels
 
 
 def precision(x: Tensor) -> str:
@@ -260,6 +260,7 @@ def run_depthwise(
             tall=_TALL,
             wide=_WIDE,
             num_warps=_TILE_WARPS,
+            num_stages=1,
         )
     return out, sums.sum(1) / (h * w)
 
@@ -282,6 +283,7 @@ def run_gated(x: Tensor, weight: Tensor, out: Tensor, residual: Tensor) -> Tenso
             tall=_TALL,
             wide=_WIDE,
             num_warps=_TILE_WARPS,
+            num_stages=1,
         )
     return result
 

@@ -1,8 +1,8 @@
 """Attention of channels to each other over every eighth pixel of every eighth row.
 
-Its 64 sets of pixels are as large as the picture allows: first their products are gathered, share by
-share; scores, softmax and the product that follows are small matrices then, and become one matrix for
-each set, which every pixel of it goes through.
+Its 64 sets of pixels are as large as the picture allows: first their products are gathered, share
+by share; scores, softmax and the product that follows are small matrices then, and become one
+matrix for each set, which every pixel of it goes through.
 """
 
 from __future__ import annotations

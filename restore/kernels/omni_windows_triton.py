@@ -161,6 +161,7 @@ def run_windows(
             spread=grid,
             precise=precision(x),
             num_warps=_WARPS,
+            num_stages=1,
         )
     return result
 
@@ -184,5 +185,6 @@ def run_channels(
             w,
             precise=precision(qkv),
             num_warps=_WARPS,
+            num_stages=1,
         )
     return result

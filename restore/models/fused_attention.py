@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import layer_norm, pad, scaled_dot_product_attention
 
 from restore.kernels.windows import OUTSIDE, Borders, attend
@@ -96,9 +97,16 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     """Attention of ``[..., pixels, heads, channels]`` within each window; the same shape."""
     lead = q.shape[:-3]
     q, k, v = (t.flatten(0, -4).transpose(1, 2) for t in (q, k, v))
-    out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    out = out.transpose(1, 2)
+    out = _exactly(q, k, v, bias, scale).transpose(1, 2)
     return out.reshape(*lead, *out.shape[1:])
+
+
+def _exactly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """torch's attention; of its forms for a GPU those for float32 keep ten bits of products."""
+    if q.device.type == "cuda" and q.dtype == torch.float32:
+        with sdpa_kernel(SDPBackend.MATH):
+            return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
 def _by_kernel(
@@ -244,7 +252,7 @@ class _Grid(nn.Module):
             by_kernel: Tensor = self.to_out(_by_kernel(q, k, v, bias, self.scale).flatten(-2))
             return by_kernel.view(x.shape)
         q, k, v = (t.flatten(0, 2).transpose(1, 2) for t in (q, k, v))
-        out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        out = _exactly(q, k, v, bias, self.scale)
         mixed: Tensor = self.to_out(out.transpose(1, 2).flatten(-2))
         return mixed.view(x.shape)
 

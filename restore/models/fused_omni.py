@@ -1,7 +1,7 @@
 """OmniSR as few passes over its features as its operations allow, for GPUs.
 
-Features stay a picture with the channels of a pixel together; spandrel's form moves them to and from
-windows, and norms and gates are passes of their own.
+Features stay a picture with the channels of a pixel together; spandrel's form moves them to and
+from windows, and norms and gates are passes of their own.
 
 Source: Wang et al., "Omni Aggregation Networks for Lightweight Image Super-Resolution", CVPR 2023.
 """
