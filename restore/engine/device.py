@@ -17,7 +17,7 @@ def choose_device(name: str) -> torch.device:
         DeviceError: the device is not there.
     """
     if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -27,6 +27,7 @@ def choose_device(name: str) -> torch.device:
     if device.type != "cuda":
         raise InvalidInput(f"device {name!r}", "auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count()
+    _keep_float32_whole()
     index = device.index or 0
     if index >= count:
         raise DeviceError(
@@ -34,6 +35,15 @@ def choose_device(name: str) -> torch.device:
             fix="Use --device cpu, or check the driver with nvidia-smi.",
         )
     return torch.device("cuda", index)
+
+
+def _keep_float32_whole() -> None:
+    """Products of float32 as they are: cuDNN's own choice keeps ten bits of each factor (TF32)."""
+    convolutions = getattr(torch.backends.cudnn, "conv", None)
+    if convolutions is not None and hasattr(convolutions, "fp32_precision"):
+        convolutions.fp32_precision = "ieee"
+    else:  # before torch 2.9
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def memory_budget_bytes(device: torch.device) -> int:

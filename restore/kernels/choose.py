@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["TOLERANCE", "can_run", "difference"]
+__all__ = ["TOLERANCE", "UNTRIED", "can_run", "can_try", "difference"]
 
 #: Largest difference from the twin for values about 1: rounding of the number format, twice over.
 TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3.2e-2}
+
+
+#: What is said of kernels that no card has run to the end yet.
+UNTRIED = "was not run on a card to the end yet; RESTORE_KERNELS=all tries it"
 
 
 @lru_cache(maxsize=1)
@@ -24,9 +28,20 @@ def _has_triton() -> bool:
 
 
 def can_run(device: torch.device) -> bool:
-    """Whether kernels can be started there: on CUDA, or anywhere in Triton's interpreter."""
+    """Whether kernels can be started there: on CUDA, or anywhere in Triton's interpreter.
+
+    ``RESTORE_KERNELS=off`` in the environment leaves them all out: a kernel that reads where it
+    must not ends every program on that card, and no check afterwards helps.
+    """
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    return _has_triton() and (device.type == "cuda" or interpreted)
+    wanted = os.environ.get("RESTORE_KERNELS") != "off"
+    return _has_triton() and wanted and (device.type == "cuda" or interpreted)
+
+
+def can_try(device: torch.device) -> bool:
+    """The same for kernels that no card has run to the end: with ``RESTORE_KERNELS=all`` only."""
+    asked = device.type != "cuda" or os.environ.get("RESTORE_KERNELS") == "all"
+    return can_run(device) and asked
 
 
 def difference(kernel: Callable[[], Tensor], twin: Callable[[], Tensor], dtype: str) -> str:

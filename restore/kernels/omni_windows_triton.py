@@ -161,7 +161,6 @@ def run_windows(
             spread=grid,
             precise=precision(x),
             num_warps=_WARPS,
-            num_stages=1,
         )
     return result
 
@@ -185,6 +184,5 @@ def run_channels(
             w,
             precise=precision(qkv),
             num_warps=_WARPS,
-            num_stages=1,
         )
     return result
