@@ -111,4 +111,7 @@ def small_rgb(data: Tensor, long_side_px: int) -> NDArray[np.float32]:
         long_side_px: wanted, about.
     """
     factor = max(1, round(max(data.shape[-2:]) / long_side_px))
+    if data.device.type != "cpu" and factor > 1:
+        # Made small where it is: enlarged frames are too much to fetch for this.
+        data, factor = F.avg_pool2d(data[None], factor)[0], 1
     return np.ascontiguousarray(shrunk(data, factor).transpose(1, 2, 0), np.float32)
