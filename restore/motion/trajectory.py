@@ -21,6 +21,8 @@ _AREAS: Final = 2.5  # largest ratio between the areas of one thing in two frame
 _CONTRASTS: Final = 2.2  # the same for its contrast
 _LUMAS: Final = 0.08  # largest difference between the lumas of one thing in two frames
 _LIMB: Final = 0.3  # share of a limb's area that other frames show close by
+_WHOLE_LIMB: Final = 0.7  # the same where one of them has to do
+_LARGE_SHARE: Final = 0.003  # of the frame: larger than dirt mostly is
 _CONTACT: Final = 0.05  # share of its outline at which a limb is joined to its body
 _THIN: Final = 3.0  # least ratio between the length and the width of a pole
 _LENGTHS: Final = 3.0  # largest ratio between the lengths of one pole in two frames
@@ -222,15 +224,18 @@ def attached(
     Returns:
         ``[M]`` True where a blob runs on into something as bright as itself that is no spike, and
         both other frames show blobs of like contrast and enough area close by, whatever their
-        shape.
+        shape. Of a blob larger than dirt mostly is one other frame is enough, which has to show
+        nearly all of it: in the other the limb may lie before something like itself.
     """
-    out = _touching(here, centre)
-    for other, told in zip(others, known, strict=True):
+    shown = np.zeros((2, len(here.area_px)))
+    for number, (other, told) in enumerate(zip(others, known, strict=True)):
         away = np.hypot(other.x_px - here.x_px[:, None], other.y_px - here.y_px[:, None])
         close = (away <= near_px + 2 * np.sqrt(here.area_px)[:, None]) & ~told
         area = ((close & _like_look(here, other)) * other.area_px).sum(1)
-        out &= area >= _LIMB * here.area_px
-    return out
+        shown[number] = area / here.area_px
+    large = here.area_px >= _LARGE_SHARE * here.shape[0] * here.shape[1]
+    seen = (shown.min(0) >= _LIMB) | (large & (shown.max(0) >= _WHOLE_LIMB))
+    return np.asarray(_touching(here, centre) & seen, np.bool_)
 
 
 def _touching(here: Blobs, centre: Plane) -> Mask:
