@@ -277,3 +277,41 @@ def test_one_faded_dye_is_halved_on_charts_in_photographs(assets, left):
         after.append(colour_error(patches(array_of(out))[None], CHART[None]))
     assert len(before) >= 8
     assert np.median(after) <= 0.5 * np.median(before), (before, after)
+
+
+NAMED = {
+    "all dyes alike": lambda p: p.clip(1e-3, 1) ** np.float32(0.7),
+    "lifted blacks": lambda p: 0.12 + 0.88 * p,
+    "cyan and magenta": lambda p: p.clip(1e-3, 1) ** np.float32((0.6, 0.6, 1)),
+    "cyan and yellow": lambda p: p.clip(1e-3, 1) ** np.float32((0.6, 1, 0.6)),
+    "magenta and yellow": lambda p: p.clip(1e-3, 1) ** np.float32((1, 0.6, 0.6)),
+    "cyan": lambda p: p.clip(1e-3, 1) ** np.float32((0.6, 1, 1)),
+    "warm": FADES["warm"][0],
+    "generator 1": FADES["generator 1"][0],
+    "generator 1, magenta gone": FADES["generator 1, magenta gone"][0],
+}
+STEPS = (BOXES[18][1] - 1, BOXES[18][0], 6 * (SIDE + GAP), SIDE)
+
+
+@pytest.mark.parametrize("damage", NAMED)
+def test_named_grey_steps_halve_the_error_of_every_fade(damage):
+    """With grain, in 8 bits; counted on the 18 coloured patches, none of which the fit sees."""
+    shown = with_chart(photograph("astronaut"))
+    grain = np.random.default_rng(4).normal(0, 0.04, shown.shape)
+    faded = (np.clip(NAMED[damage](shown) + grain, 0, 1) * 255).round().astype(np.float32) / 255
+    context = StageContext(picture={0: frames_of(faded[None])[0]}.__getitem__)
+    greys = tuple(CHART[18:].mean(1).tolist())
+    (out,) = restored(faded, context, reference=0, region=STEPS, greys=greys)
+    before, after = (
+        colour_error(patches(p)[None, :18], CHART[None, :18]) for p in (faded, array_of(out))
+    )
+    assert after <= 0.5 * before
+
+
+def test_grey_steps_that_say_nothing_are_refused():
+    with pytest.raises(InvalidInput, match="greys needs region"):
+        check_settings("fade", {"reference": 0, "greys": [0.2, 0.5, 0.9]})
+    frame = frames_of(np.full((1, 8, 12, 3), 0.5, np.float32))[0]
+    settings = {"reference": 0, "region": [0, 0, 12, 8], "greys": [0.2, 0.5, 0.9]}
+    with pytest.raises(InvalidInput, match="do not grow lighter"):
+        build_stage("fade", settings, StageContext(picture=lambda number: frame))

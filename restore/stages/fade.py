@@ -30,6 +30,8 @@ _PACE: Final = 1 / 64  # share of the way to a new finding that one frame goes
 _LEADER: Final = (0.06, 0.16)  # brightest luma of a frame that is left alone, that is corrected
 _LINEAR: Final = 0.002  # R'G'B' below which powers are carried on as straight lines
 _KNEE: Final = 0.9
+_CONTRAST: Final = 0.3  # between the darkest and the lightest step of a named chart
+_PEDESTALS: Final = np.linspace(0, 0.3, 121)  # lifts of black that are tried on a named chart
 _NOTHING: Final = 1e-5  # change of a logarithm that no 16 bit sample shows
 
 
@@ -50,7 +52,9 @@ class Fade:
         ``strength``: share of the correction. ``lookahead``: frames of a shot that are seen before
         its first one goes on; they are held in memory. ``reference``: source number of a frame
         with neutral greys. ``region``: x, y, width and height in its pixels of something that is
-        grey. ``toning``: what becomes of tinted black-and-white film.
+        grey. ``greys``: the true R'G'B' values (0..1) of a grey chart's steps, all of one width,
+        from the left to the right of the region. ``toning``: what becomes of tinted
+        black-and-white film.
         """
 
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,10 +71,17 @@ class Fade:
             ]
             | None
         ) = None
+        greys: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
+            default=None, min_length=3, max_length=32
+        )
         toning: Literal["keep", "neutral"] = "keep"
 
         @model_validator(mode="after")
         def _region_has_a_frame(self) -> Self:
+            if self.greys is not None and self.region is None:
+                raise ValueError("greys needs region, the place of the chart's steps")
+            if self.greys is not None and max(self.greys) - min(self.greys) < _CONTRAST:
+                raise ValueError(f"greys needs a dark and a light step, {_CONTRAST} apart or more")
             if self.region is not None and self.reference is None:
                 raise ValueError("region needs reference, the number of the frame that it is in")
             return self
@@ -227,6 +238,8 @@ def _from_reference(frame: Frame, settings: Fade.Settings) -> DyeFade:
             "x, y, width, height of a piece of the frame",
         )
     piece = frame.data[:, y : y + height, x : x + width]
+    if settings.greys is not None:
+        return _from_steps(piece, settings.greys)
     known = neutral_points(_small(piece))
     if not len(known):
         raise InvalidInput(
@@ -234,6 +247,40 @@ def _from_reference(frame: Frame, settings: Fade.Settings) -> DyeFade:
             "something grey that is neither",
         )
     return fit_fade(tally, known=known, toned=toned)
+
+
+def _from_steps(piece: Tensor, greys: tuple[float, ...]) -> DyeFade:
+    """Power and gain per layer and one pedestal, by least squares of logarithms over the steps."""
+    width = piece.shape[-1] / len(greys)
+    if width < 3:
+        raise InvalidInput(
+            f"{len(greys)} grey steps in a region {piece.shape[-1]} px wide", "3 px a step or more"
+        )
+    middles = [
+        piece[..., int((n + 0.25) * width) : int((n + 0.75) * width) + 1] for n in range(len(greys))
+    ]
+    seen = np.array([m.float().mean((1, 2)).cpu().numpy() for m in middles], np.float64)
+    sound = ((seen > _LINEAR) & (seen < 0.995)).all(1)
+    true = np.array(greys)[sound]
+    if len(true) < 3 or np.ptp(true) < _CONTRAST:
+        raise InvalidInput(
+            f"grey steps of which {len(true)} are neither clipped nor black",
+            f"three or more, {_CONTRAST} apart in all",
+        )
+    shown = np.log(seen[sound])
+    best, least = DyeFade.none(), np.inf
+    for pedestal in _PEDESTALS:
+        lit = np.log(np.maximum(pedestal + (1 - pedestal) * true, _LINEAR))
+        terms = np.stack([lit, np.ones_like(lit)], 1)
+        found = np.linalg.lstsq(terms, shown, rcond=None)[0]
+        error = float(np.square(terms @ found - shown).sum())
+        if error < least and (found[0] > 0.1).all():
+            best, least = replace(best, power=found[0], gain=found[1], pedestal=pedestal), error
+    if not np.isfinite(least):
+        raise InvalidInput(
+            "grey steps that do not grow lighter as named", "their values from left to right"
+        )
+    return best
 
 
 def _small(data: Tensor) -> NDArray[Any]:
