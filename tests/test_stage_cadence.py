@@ -191,3 +191,16 @@ def test_a_job_keeps_its_length_and_says_what_it_left_out(tmp_path):
     report = run_job(Job(str(source), str(tmp_path / "out.mkv"), recipe))
     assert report.run.frames_out == 30
     assert report.run.stages[0].facts["repeats left out"] == "0 of 30 frames"
+
+
+@pytest.mark.parametrize(
+    "name", ["a_trip_down_market_street_before_the_fire", "san_francisco_earthquake_and_fire"]
+)
+def test_a_film_with_a_repeat_now_and_then_keeps_every_frame_that_is_new(assets, name):
+    # Five or six frames in sixty were copied twice, at no steady pace; patterns fit them by half.
+    clip = film(assets, name, (184, 240), 60)
+    stage = build_stage("cadence", {}, StageContext())
+    kept = {frame.index for frame in process(frames_of(clip), [stage], CPU)}
+    new = [n for n in range(1, len(clip)) if np.abs(clip[n] - clip[n - 1]).mean() > 1 / 255]
+    assert len(new) >= 34
+    assert kept >= set(new)

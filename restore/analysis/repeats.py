@@ -39,6 +39,7 @@ _STEADY: Final = 0.8
 _JUMP: Final = 3e-5
 _SLIP: Final = 1e-3
 _LEAST: Final = 1e-6
+_CONTRADICTS: Final = -1.5  # log odds of a frame that is new by itself
 
 Array = NDArray[np.float64]
 
@@ -89,14 +90,17 @@ class RepeatFinder:
 
     def _decide(self) -> bool:
         states = self._states
-        self._forward = states.step(self._forward) * states.likelihood(self._odds.popleft())
+        own = self._odds.popleft()
+        self._forward = states.step(self._forward) * states.likelihood(own)
         self._forward /= self._forward.sum()
         later = np.ones_like(self._forward)
         for odds in reversed(list(self._odds)[:_LAG]):
             later = states.step_back(later * states.likelihood(odds))
             later /= later.mean()
         smoothed = self._forward * later
-        return bool(smoothed[states.repeats].sum() > 0.5 * smoothed.sum())
+        # Whatever the pattern wants: who differs as new frames do may be one, and is kept.
+        likely = smoothed[states.repeats].sum() > 0.5 * smoothed.sum()
+        return bool(likely and own > _CONTRADICTS)
 
 
 def _log_odds(level: float, near: Array) -> float:
@@ -104,9 +108,9 @@ def _log_odds(level: float, near: Array) -> float:
 
     Where nothing stands out, a still scene for instance, it says next to nothing.
     """
-    low, new_level = (float(x) for x in np.quantile(near, (0.15, 0.7)))
+    low, new_level = (float(x) for x in (near.min(), np.quantile(near, 0.7)))
     depth, spread = level - new_level, new_level - low
-    again = 0.85 * (1 / 8 if depth < -0.9 else 0.0) + 0.15 * _normal(depth + 0.3, 1.0)
+    again = 0.97 * (1 / 8 if depth < -0.9 else 0.0) + 0.03 * _normal(depth + 0.3, 1.0)
     new = 0.97 * _normal(min(depth, 0.0), 0.7) + 0.03 / 10
     weight = min(1.0, max(0.1, (max(spread, -depth) - 0.7) / 1.2))
     return weight * math.log((again + 1e-4) / new)
