@@ -22,7 +22,7 @@ from restore.frames import Frame
 from restore.motion.camera import MotionModel, global_motion
 from restore.registration.intended import IntendedPath, PathRules
 from restore.registration.register import Register
-from restore.registration.shift import filled_borders, shifted
+from restore.registration.shift import cropped, filled_borders, shifted
 from restore.stages import StageContext, build_stage
 from tests.engine_stages import RGB
 
@@ -178,6 +178,38 @@ def test_borders_are_filled_from_frames_that_saw_them():
         ]
         error[borders] = float(np.sqrt(np.mean(np.square(gaps))))
     assert error["fill"] < 0.35 * error["repeat"], error
+
+
+def test_what_a_move_leaves_open_can_be_cropped_off():
+    truth = ground(248, 312)
+    path = np.rint(weave_path_px(30, 2.0, 3)).astype(int)
+    frames = as_frames([truth[20 - y : 228 - y, 20 - x : 292 - x] for y, x in path])
+    out, _ = steadied(frames, borders="crop", limit=0.05)
+    assert {frame.data.shape for frame in out} == {frames[0].data.shape}
+    moved, _ = steadied(frames, borders="repeat", limit=0.05)
+    # 11 px of 208 and, in proportion, 14 of 272 lie outside; a middle that stands still shows
+    # the same rim in every frame, where what is repeated changes.
+    unrest = {
+        name: float(np.std([rim(f.data.permute(1, 2, 0).numpy()) for f in found], 0).mean())
+        for name, found in (("crop", out), ("repeat", moved))
+    }
+    assert unrest["crop"] < 0.3 * unrest["repeat"], unrest
+    middle = torch.nn.functional.interpolate(
+        moved[9].data[None, :, 11:197, 14:258], (208, 272), mode="bicubic"
+    )[0]
+    assert torch.equal(out[9].data, middle)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (128, 96), (97, 131)])
+def test_a_crop_keeps_proportions_and_cuts_enough(height, width):
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    picture = torch.from_numpy(np.stack([rows, columns]))
+    out = cropped(picture, 0.05)
+    assert out.shape == picture.shape
+    assert out[0].min() >= 0.05 * height - 1
+    assert out[1].min() >= 0.05 * height - 1
+    across, down = (float(out[n].max() - out[n].min()) for n in (1, 0))
+    assert across / down == pytest.approx(width / height, rel=0.02)
 
 
 def rim(picture):

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-__all__ = ["filled_borders", "shifted"]
+__all__ = ["cropped", "filled_borders", "shifted"]
 
 _LOBES: Final = 4
 _FEATHER_PX: Final = 4
@@ -96,6 +97,24 @@ def _both(picture: Tensor, across_px: float, down_px: float) -> Tensor:
             plane, cv2.CV_32F, across, down, moved, anchors, borderType=cv2.BORDER_REPLICATE
         )
     return out
+
+
+def cropped(picture: Tensor, share: float) -> Tensor:
+    """Show the middle of a picture at the picture's size, so that its borders lie outside.
+
+    Args:
+        picture: ``[C, h, w]`` float32.
+        share: of the height, that is cut off above and below at least; as much of the height, or
+            more, goes at the sides, so that proportions stay.
+
+    Returns:
+        ``[C, h, w]``, enlarged by cubic convolution (R. Keys, 1981); may overshoot.
+    """
+    height, width = picture.shape[-2:]
+    part = share * max(1.0, height / width)
+    down, across = math.ceil(part * height), math.ceil(part * width)
+    middle = picture[:, down : height - down, across : width - across]
+    return interpolate(middle[None], (height, width), mode="bicubic", align_corners=False)[0]
 
 
 def filled_borders(

@@ -22,7 +22,7 @@ from restore.registration.gate import GatePath
 from restore.registration.intended import IntendedPath, PathRules
 from restore.registration.perforation import PerforationFinder
 from restore.registration.register import Register
-from restore.registration.shift import filled_borders, shifted
+from restore.registration.shift import cropped, filled_borders, shifted
 from restore.stages import StageContext
 
 __all__ = ["Stabilise"]
@@ -71,16 +71,18 @@ class Stabilise:
         ``by``: ``perforation`` goes by the film's hole and refuses a shot that shows none,
         ``picture`` never looks for it, ``auto`` takes it where it is steadily seen. ``lookahead``:
         frames seen ahead, all of them held in memory; weave slower than that passes for camera
-        movement. ``borders``: ``fill`` takes what a move leaves open from other frames of the shot
-        that saw it, ``repeat`` repeats the border's pixels. ``limit``: farthest that a frame is
-        moved, as a share of its height. ``strength``: share of the weave that is removed.
+        movement. ``borders``: ``fill`` takes what a move leaves open from other frames of the
+        shot that saw it, ``repeat`` repeats the border's pixels, ``crop`` shows the middle of
+        every frame at the frame's size, so that what a move within ``limit`` can leave open lies
+        outside. ``limit``: farthest that a frame is moved, as a share of its height.
+        ``strength``: share of the weave that is removed.
         """
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
         by: Literal["auto", "perforation", "picture"] = "auto"
         lookahead: int = Field(default=40, ge=12, le=120)
-        borders: Literal["fill", "repeat"] = "fill"
+        borders: Literal["fill", "repeat", "crop"] = "fill"
         limit: float = Field(default=0.05, gt=0, le=0.25)
         strength: float = Field(default=1.0, ge=0, le=1)
 
@@ -192,7 +194,8 @@ class Stabilise:
         move = self._limit((meant - path[number]) * self._settings.strength, frame)
         if np.abs(move).max() <= _STILL_PX:
             move = np.zeros(2)
-        out = self._moved(frame, state, path, move) if move.any() else frame
+        crops = self._settings.borders == "crop"
+        out = self._moved(frame, state, path, move) if move.any() or crops else frame
         self._shifts.extend((frame.index, *move))
         self._squares += np.square(move)
         self._farthest_px = max(self._farthest_px, float(np.abs(move).max()))
@@ -220,6 +223,9 @@ class Stabilise:
             alpha = frame.alpha
             if alpha is not None:
                 alpha = shifted(alpha, across, down).clamp(0, 1)
+            if self._settings.borders == "crop":
+                data = cropped(data, self._settings.limit)
+                alpha = None if alpha is None else cropped(alpha, self._settings.limit).clamp(0, 1)
         return replace(frame, data=data, alpha=alpha)
 
     def _others(
