@@ -181,7 +181,7 @@ def test_film_and_video_may_follow_each_other(moving):
 def test_motion_beats_bwdif_by_a_decibel(moving):
     gains = []
     for number, clip in enumerate(moving.values()):
-        for grain in (0.0, 0.03)[: 1 + number % 2]:
+        for grain in (0.0, 0.03):
             truth = weathered(clip[:16], number, grain=grain)
             made = interlaced(truth)
             quality = {}
@@ -192,9 +192,8 @@ def test_motion_beats_bwdif_by_a_decibel(moving):
                 pairs = list(zip(pictures, truth[:, 4:-4, 4:-4], strict=True))[2:-2]
                 quality[method] = np.mean([psnr_db(a, b) for a, b in pairs])
             gains.append(quality["motion"] - quality["bwdif"])
-    assert np.mean(gains) >= 2
-    assert np.mean(np.array(gains) >= 1) >= 0.6
-    assert min(gains) >= -0.2
+    assert np.mean(gains) >= 2.5
+    assert min(gains) >= 1
 
 
 @pytest.mark.parametrize("method", ["motion", "bwdif"])
