@@ -1,8 +1,8 @@
 """Whole pictures from fields, with the missing lines fetched along motion.
 
-Each field's missing lines are guessed five times: from the lines above and below, from the picture
-made of the field before, and from the field after, both brought along dense optical flow by a coarse
-and by a fine search: the one holds in grain and weave, the other on what is small. How far
+Each field's missing lines are guessed five times: from the lines above and below, from the
+picture made of the field before, and from the field after, both brought along dense optical flow by
+a coarse and by a fine search: the one holds in grain and weave, the other on what is small. How far
 each guess is off is measured where the truth is known, on the field's own lines, and the guesses
 are mixed by that: a motion-compensated deinterlacer in the sense of G. de Haan and E. Bellers,
 "Deinterlacing - an overview", Proceedings of the IEEE, 1998, with the recursion of its section V.
