@@ -3,8 +3,10 @@
     python -m benchmarks.kernels [--device cpu|cuda] [--turns 20] [--dry-run] [--out FILE.json]
 
 Shapes are those of a picture of 720x576 px: general-x4v3's features and end, the windows of HAT-L
-(plain, shifted, overlapping) and of OmniSR. The limit is a copy of a large tensor, measured in the
-same run. On a CPU the twin alone runs: its time is given and the kernel's left out.
+(plain, shifted, overlapping) and of OmniSR, and in half precision the whole passes of
+:mod:`benchmarks.kernels_fused`, beside what torch does (OmniSR's with ``RESTORE_KERNELS=all``). The
+limit is a copy of a large tensor, measured in the same run. On a CPU the twin alone runs: its time
+is given and the kernel's left out.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.kernels_fused import fused_pairs
 from benchmarks.machine import machine, median_s
 from restore.engine.device import choose_device
 from restore.hostenv import tune_host
 from restore.kernels.activation import bias_prelu, bias_prelu_plain
-from restore.kernels.choose import can_run
+from restore.kernels.choose import can_run, can_try
 from restore.kernels.enlarge import enlarge, enlarge_plain
 from restore.kernels.windows import Borders, attend, attend_plain
 
@@ -39,7 +42,8 @@ class Row:
         kernel_ms: median of the kernel; None where it cannot run.
         bytes: that the kernel has to read and write once.
         share: of the bandwidth that a copy reaches, by the kernel; None where it cannot run.
-        difference: largest difference from the twin; None where it cannot run.
+        difference: largest difference from the twin; None where it cannot run, or where what stands
+            beside it is no twin.
     """
 
     kernel: str
@@ -61,6 +65,7 @@ class Case:
     ours: Callable[[], Tensor]
     twin: Callable[[], Tensor]
     bytes: int
+    same: bool = True
 
 
 def _drawn(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -152,11 +157,14 @@ def measure(
     rows = []
     copy, moved = _copy(device, copied_bytes)
     cases = _convolution_cases(size, device, dtype) + _window_cases(size, device, dtype)
+    if dtype != torch.float32:
+        untried = can_try(device) or device.type == "cpu"
+        cases += [Case(*pair) for pair in fused_pairs(size, device, dtype, untried=untried)]
     for case in cases:
         calls: dict[str, Callable[[], object]] = {"copy": copy, "twin": case.twin}
         difference = None
         if can_run(device):
-            if case.kernel != "activation":  # which works over its input
+            if case.same and case.kernel != "activation":  # which works over its input
                 apart = case.ours().double() - case.twin().double()
                 difference = float(apart.abs().max())
             calls["ours"] = case.ours

@@ -96,6 +96,6 @@ def test_the_benchmark_runs_dry(tmp_path: Path) -> None:
     )
     rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
     assert {row["number_format"] for row in rows} == {"float32", "bfloat16"}
-    assert len(rows) == 14
+    assert len(rows) == 28
     assert all(row["twin_ms"] > 0 and row["bytes"] > 0 for row in rows)
     assert all(row["kernel_ms"] is None for row in rows)
