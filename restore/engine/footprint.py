@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from restore.engine.stage import Stage
+from restore.operations import Watch
 
 __all__ = ["peak_bytes_per_px"]
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveBytes(Watch):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that are alive, as operations make them and Python drops them."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.live = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -27,14 +26,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known.discard(key)
         self.live -= size
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., object],
-        types: Collection[type],
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        result = func(*args, **(kwargs or {}))
+    def seen(self, func: object, args: object, kwargs: object, result: object) -> None:
         for value in result if isinstance(result, tuple | list) else (result,):
             if not isinstance(value, Tensor):
                 continue
@@ -46,7 +38,6 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.live += size
                 self.peak = max(self.peak, self.live)
                 weakref.finalize(storage, self._forget, key, size)
-        return result
 
 
 def peak_bytes_per_px(stage: Stage) -> int:

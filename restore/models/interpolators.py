@@ -352,9 +352,9 @@ def _sample(model: Interpolator) -> tuple[Tensor, Tensor]:
 
 
 def _flops_per_px(model: Interpolator) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
+    from restore.operations import Flops
 
     first, second = _sample(model)
-    with FlopCounterMode(display=False) as counter:
+    with Flops() as counter:
         model.between(first, second, [0.5])
-    return float(counter.get_total_flops()) / (first.shape[-1] * first.shape[-2])
+    return float(counter.total) / (first.shape[-1] * first.shape[-2])

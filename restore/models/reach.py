@@ -171,34 +171,26 @@ def _trace(
 ) -> tuple[set[str], float]:
     """Returns the names of the operations of one forward pass, and its work for one pixel."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import FlopCounterMode
+
+    from restore.operations import Flops, Watch
 
     names: set[str] = set()
 
-    class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
-            self,
-            func: Callable[..., object],
-            types: object,
-            args: tuple[object, ...] = (),
-            kwargs: dict[str, object] | None = None,
-        ) -> object:
+    class Recorder(Watch):  # type: ignore[no-untyped-call]
+        def seen(self, func: object, *_: object) -> None:
             names.add(str(func).split(".")[1])
-            return func(*args, **(kwargs or {}))
 
-    recorder = Recorder()  # type: ignore[no-untyped-call]
     n, channels, height, width = shape
     sample = torch.full(shape, 0.5)
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter, recorder:
+        with torch.no_grad(), Flops() as counter, Recorder():
             run(sample)
     except Exception as error:
         raise UnsupportedModel(
             f"the network failed on {n} picture(s) of {width} x {height} px: {error}",
             f"a network that takes {channels} channels of values in [0, 1]",
         ) from error
-    return names, counter.get_total_flops() / (n * height * width)
+    return names, counter.total / (n * height * width)
 
 
 def _influence(

@@ -205,17 +205,21 @@ def _scores(
         """Means of a box at these offsets from every place, the border's repeated outwards."""
         y = np.clip(np.arange(rows) + top, 0, height - tall_px)
         x = np.clip(np.arange(columns) + left, 0, width - wide_px)
-        total = (
-            table[np.ix_(y + tall_px, x + wide_px)]
-            - table[np.ix_(y, x + wide_px)]
-            - table[np.ix_(y + tall_px, x)]
-            + table[np.ix_(y, x)]
-        )
-        return np.asarray(total / (tall_px * wide_px))
+        part = table[y[0] : y[-1] + tall_px + 1, x[0] : x[-1] + wide_px + 1]
+        total = part[tall_px:, wide_px:] - part[:-tall_px, wide_px:]
+        total = total - part[tall_px:, :-wide_px] + part[:-tall_px, :-wide_px]
+        means = total / (tall_px * wide_px)
+        beyond = [
+            (int((side == side[0]).sum()) - 1, int((side == side[-1]).sum()) - 1) for side in (y, x)
+        ]
+        return np.pad(means, beyond, mode="edge") if any(map(any, beyond)) else np.asarray(means)
 
     inset = max(1, round(0.08 * tall))
     inner = (inset, inset, h - 2 * inset, w - 2 * inset)
     mean = box(sums, *inner)
+    bright = mean >= (_BRIGHT if strict == 1 else _KNOWN) * brightest
+    if not bright.any():
+        return None
     deviation = np.sqrt(np.maximum(box(squares, *inner) - np.square(mean), 0))
     start, wide = round(0.2 * w), max(1, round((_OUTER - 0.2) * w))
     about = [
@@ -227,7 +231,7 @@ def _scores(
         # No picture reaches these holes: the fourth side is dark as well.
         about.append(box(sums, round(0.25 * h), w + gap, round(0.5 * h), thick))
     score = mean - np.maximum.reduce(about) - strict * (2 * deviation + _CONTRAST * brightest)
-    score[mean < (_BRIGHT if strict == 1 else _KNOWN) * brightest] = -1
+    score[~bright] = -1
     margin = gap + thick
     # A hole that the frame's side cuts has no edge there to go by.
     score[:margin] = score[rows - margin :] = -1
