@@ -96,3 +96,40 @@ tune_host()
 print(first, mapped())
 """
     assert said(program).split() == ["1", "0"]
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or "MALLOC_ARENA_MAX" in os.environ,
+    reason="counts the heaps of glibc",
+)
+def test_threads_share_one_heap():
+    program = """
+import ctypes, threading
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.open_memstream.restype = ctypes.c_void_p
+def heaps():
+    text, size = ctypes.c_char_p(), ctypes.c_size_t()
+    stream = ctypes.c_void_p(libc.open_memstream(ctypes.byref(text), ctypes.byref(size)))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    return text.value.count(b'<heap nr=')
+def in_threads():
+    gate = threading.Barrier(4)
+    def take():
+        gate.wait()
+        assert libc.malloc(1 << 20)
+        gate.wait()
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+import sys
+if 'tuned' in sys.argv:
+    from restore.hostenv import tune_host
+    tune_host()
+in_threads()
+print(heaps())
+"""
+    assert said(program).strip() != "1"
+    assert said("import sys\nsys.argv.append('tuned')\n" + program).strip() == "1"

@@ -21,7 +21,7 @@ Doubles = NDArray[np.float64]
 Plane = NDArray[np.float32]
 _ITERATIONS: Final = 8
 _LONG_SIDE_PX: Final = 640  # of the frames that the refinement sees
-_POINTS: Final = 16000  # with strong slopes, that the refinement goes by
+_POINTS: Final = 8000  # with strong slopes, that the refinement goes by
 _SETTLED: Final = 0.002  # spacings of vectors: a smaller step ends the fit to a field
 _TUKEY: Final = 4.685  # 95 % efficiency on normal noise
 

@@ -110,7 +110,7 @@ class Degrain:
             for n, other in enumerate(others)
         ]
         # In all channels: things of another colour can have the same brightness.
-        gaps = [_box(_mean(np.square(cv2.subtract(picture, other)))) for other in moved]
+        gaps = [_box(_mean(_squared(cv2.subtract(picture, other)))) for other in moved]
         grain = _grain(_box(here.level), gaps, self._settings.tolerance)
         total, weight = picture.copy(), np.ones_like(grain)
         low, high = _AGREE
@@ -171,6 +171,11 @@ def _fetched(picture: Plane, flow: NDArray[np.float32]) -> Plane:
     x, y = places(flow, picture.shape)
     moved = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)
+
+
+def _squared(picture: Plane) -> Plane:
+    """In place."""
+    return np.asarray(np.square(picture, out=picture))
 
 
 def _mean(picture: Plane) -> Plane:
