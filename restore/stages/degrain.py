@@ -110,7 +110,7 @@ class Degrain:
             for n, other in enumerate(others)
         ]
         # In all channels: things of another colour can have the same brightness.
-        gaps = [_box(_mean(_squared(cv2.subtract(picture, other)))) for other in moved]
+        gaps = [_box(_mean(_difference(picture, other))) for other in moved]
         grain = _grain(_box(here.level), gaps, self._settings.tolerance)
         total, weight = picture.copy(), np.ones_like(grain)
         low, high = _AGREE
@@ -173,9 +173,12 @@ def _fetched(picture: Plane, flow: NDArray[np.float32]) -> Plane:
     return np.asarray(moved, np.float32)
 
 
-def _squared(picture: Plane) -> Plane:
-    """In place."""
-    return np.asarray(np.square(picture, out=picture))
+def _difference(one: Plane, other: Plane) -> Plane:
+    """Squared."""
+    import cv2
+
+    gap = np.asarray(cv2.subtract(one, other), np.float32)
+    return np.asarray(np.square(gap, out=gap))
 
 
 def _mean(picture: Plane) -> Plane:
