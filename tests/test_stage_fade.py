@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import cv2
@@ -13,12 +14,17 @@ from skimage import data as pictures
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from restore.degrade.transport import fade
+from restore.demo.clips import write_clip as write_pictures
+from restore.engine.pixels import to_frame
 from restore.engine.run import process
 from restore.engine.settings import EngineSettings
 from restore.errors import InvalidInput
-from restore.recipe import Recipe, Step
+from restore.media.profiles import Delivery
+from restore.media.reader import ClipReader
+from restore.recipe import Recipe, ShotSettings, Step
 from restore.restoration import Job, run_job
 from restore.stages import StageContext, build_stage, check_settings
+from restore.time import FrameRange
 from tests.cli_material import write_clip
 from tests.stage_clips import array_of, film, frames_of, pan
 
@@ -306,6 +312,33 @@ def test_named_grey_steps_halve_the_error_of_every_fade(damage):
         colour_error(patches(p)[None, :18], CHART[None, :18]) for p in (faded, array_of(out))
     )
     assert after <= 0.5 * before
+
+
+def test_each_shot_of_a_reel_can_name_its_own_reference(tmp_path):
+    """Two shots that faded in different ways, the second by lifted blacks as well."""
+    shown = [with_chart(photograph(name))[:196] for name in ("astronaut", "coffee")]
+    first = NAMED["cyan"](shown[0])
+    second = 0.08 + 0.92 * NAMED["magenta and yellow"](shown[1])
+    reel = np.stack([first] * 4 + [second] * 5).astype(np.float32)
+    source = tmp_path / "reel.mkv"
+    write_pictures(
+        source, reel, Fraction(18), Delivery("ffv1", bit_depth=10, pixel_format="yuv444p10le")
+    )
+    named = {"region": STEPS, "greys": tuple(CHART[18:].mean(1).tolist())}
+    shots = (
+        ShotSettings(FrameRange(0, 4), {"fade": {"reference": 1, **named}}),
+        ShotSettings(FrameRange(4, 9), {"fade": {"reference": 6, **named}}),
+    )
+    delivery = {"profile": "ffv1", "bit_depth": 10}
+    recipe = Recipe("x", "", (Step("fade"),), shots=shots, delivery=delivery)
+    run_job(Job(str(source), str(tmp_path / "out.mkv"), recipe))
+    with ClipReader(str(tmp_path / "out.mkv")) as clip:
+        out = [array_of(to_frame(picture, torch.device("cpu"))) for picture in clip]
+    assert len(out) == 9
+    for got, faded, true in zip(out, reel, [shown[0]] * 4 + [shown[1]] * 5, strict=True):
+        before, after = (colour_error(patches(p)[None], patches(true)[None]) for p in (faded, got))
+        assert before > 5
+        assert after <= 0.25 * before
 
 
 def test_grey_steps_that_say_nothing_are_refused():
