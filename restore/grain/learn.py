@@ -7,10 +7,13 @@ from typing import Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.grain.profile import BLOCK_PX, LEVELS, GrainProfile
+from restore.grain.spectrum import completed
+from restore.grain.strength import Strengths, shares
 from restore.motion.camera import MotionModel, global_motion
 
 __all__ = ["GrainLearner"]
@@ -19,17 +22,20 @@ Doubles = NDArray[np.float64]
 Blocks = NDArray[np.float32]
 
 _MOST_BLOCKS: Final = 800  # of a frame
+_MOST_CLIPPED_PX: Final = 5  # of a block
 _CELL_PX: Final = 4
 _FLAT: Final = 2.5  # times the flattest blocks' structure still counts as flat
 _PURE: Final = 1.6  # times the lowest share of coarse structure that a level may show
+_STEPS: Final = 2 * LEVELS  # of brightness, at each of which the flattest blocks are looked for
 _FEWEST: Final = 6  # blocks that make a level known
 _ENOUGH: Final = 48  # blocks that make a shot known
 _LEAST: Final = 0.3 / 255  # standard deviation below which there is only rounding
 _UNEVEN: Final = (0.04, 0.1)  # standard deviations of a block's brightness; the first that suffices
-_GAMMA: Final = 2.4  # of the display: R'G'B' = transmittance ** (1 / gamma)
-_FOG: Final = 0.05  # density of clear film
-_BLUR: Final = 0.5  # levels over which strengths are averaged
 _OVER: Final = 2.5  # times the change of all blocks, in deviations, that flat ones may show
+_LEAN: Final = 0.5  # of the logarithm of upright over level detail, beyond the evenest blocks'
+_COPY: Final = 0.15  # times the usual change from frame to frame, below which one is a copy
+_WHITE: Final = 1.5  # times the change from frame to frame, that of frames two apart
+_RARE: Final = np.float32(4)  # deviations beyond which a sample is no grain
 _FRESH: Final = 0.25  # share of a block's variance that must be new in the next frame
 
 
@@ -37,14 +43,13 @@ class _Sums:
     """What flat blocks add up to."""
 
     def __init__(self) -> None:
-        self.variance = np.zeros((3, LEVELS))
-        self.count = np.zeros((3, LEVELS))
+        self.strengths = [Strengths() for _ in range(3)]
         self.spectrum = np.zeros((BLOCK_PX, BLOCK_PX // 2 + 1, 3, 3))
         self.blocks = 0
 
     def add(self, other: _Sums) -> None:
-        self.variance += other.variance
-        self.count += other.count
+        for own, more in zip(self.strengths, other.strengths, strict=True):
+            own.gather(more)
         self.spectrum += other.spectrum
         self.blocks += other.blocks
 
@@ -57,9 +62,12 @@ class GrainLearner:
     are 32x32 px of even brightness; a plane (flicker) is taken off the difference. A block counts
     as flat where means over 4x4 px vary no more than in the flattest blocks of the same level: what
     is left of moving things is told from grain by a coarser band than the one where most grain
-    lies, so choosing hardly biases what is measured. Blocks that a codec has copied from the frame
-    before are left out. Per level the variance is averaged; spectra are averaged windowed
-    periodograms (P. D. Welch, 1967) of all three channels together.
+    lies, so choosing hardly biases what is measured. Left out are blocks that a codec has copied
+    from the frame before, blocks that change more over two frames than over one (smoke, movers),
+    and blocks with more upright than level detail, where others have as much of both (scratches);
+    specks are cut down to what grain reaches. A curve over level is fitted to the variances
+    (:class:`~restore.grain.strength.Strengths`); spectra are averaged windowed periodograms
+    (P. D. Welch, 1967) of all three channels together.
 
     A shot that shows too little flat picture uses what the shots before it have shown: the reel is
     one stock. One object serves one job.
@@ -81,9 +89,9 @@ class GrainLearner:
         """
         self._size_px = (frames[0].shape[-2], frames[0].shape[-1])
         own = _Sums()
-        pairs = [_blocks(*pair) for pair in pairwise(frames)]
-        if pairs and min(self._size_px) >= BLOCK_PX:
-            own = _summed(*(np.concatenate(part) for part in zip(*pairs, strict=True)))
+        new = _distinct(frames)
+        if len(new) > 1 and min(self._size_px) >= BLOCK_PX:
+            own = _summed(np.concatenate(_runs(new), 1))
             self._reel.add(own)
         return self._profile(own)
 
@@ -91,80 +99,155 @@ class GrainLearner:
         """The grain of all shots so far together."""
         return self._profile(self._reel)
 
+    @property
+    def evidence(self) -> Doubles:
+        """``[LEVELS]`` flat blocks of all shots so far, by green's level."""
+        return self._reel.strengths[1].count.copy()
+
     def _profile(self, own: _Sums) -> GrainProfile | None:
         if self._reel.blocks < _FEWEST:
             return None
         base = own if own.blocks >= _ENOUGH else self._reel
-        lift, spectrum = _filled(base.spectrum / base.blocks)
-        strength = np.zeros((3, LEVELS))
-        for channel in range(3):
-            strength[channel] = _curve(base, self._reel, channel) * lift[channel]
+        lift, spectrum = completed(base.spectrum / base.blocks)
+        pairs = zip(base.strengths, self._reel.strengths, strict=True)
+        curves = np.stack([own.filled(reel).curve() for own, reel in pairs])
         height, width = self._size_px
-        return GrainProfile(height, width, strength, spectrum, base.blocks)
+        return GrainProfile(height, width, curves * lift[:, None], spectrum, base.blocks)
 
 
-def _blocks(first: Tensor, second: Tensor) -> tuple[Blocks, Blocks]:
-    """Blocks of a frame and of the next where they show the same, ``[n, 3, BLOCK_PX, BLOCK_PX]``.
+def _distinct(frames: list[Tensor]) -> list[Tensor]:
+    """Frames without those that repeat the one before, as a codec copies it."""
+    grey = [frame.mean(0, keepdim=True) for frame in frames]
+    changes = [_change(one, other) for one, other in pairwise(grey)]
+    if not changes:
+        return frames
+    usual = sorted(changes)[len(changes) * 3 // 4]
+    fresh = (change >= _COPY * usual for change in changes)
+    return [frames[0], *(frame for frame, new in zip(frames[1:], fresh, strict=True) if new)]
 
-    None with clipped samples among them.
+
+def _change(one: Tensor, other: Tensor) -> float:
+    """How much half of all cells change, as a variance."""
+    cells = F.avg_pool2d((other - one).square(), min(BLOCK_PX, *one.shape[-2:]))
+    return float(cells.median())
+
+
+def _runs(frames: list[Tensor]) -> list[Blocks]:
+    """Each frame with the next and one more beside them: the one after, or else the one before."""
+    places = np.zeros((len(frames), 2), int)  # across, down: where what the first shows stands
+    height, width = frames[0].shape[-2:]
+    for number, (first, second) in enumerate(pairwise(frames)):
+        motion = global_motion(first, second, MotionModel.TRANSLATION)
+        step = np.rint(motion.at(width / 2, height / 2)).astype(int)
+        places[number + 1] = places[number] + step
+    if len(frames) == 2:
+        return [_blocks(frames, places)]
+    starts = range(len(frames) - 2)
+    runs = [_blocks(frames[n : n + 3], places[n : n + 3]) for n in starts]
+    return [*runs, _blocks(frames[:-4:-1], places[:-4:-1])]
+
+
+def _blocks(frames: list[Tensor], places: NDArray[np.int_]) -> Blocks:
+    """Blocks of a frame and of the others where they show the same.
+
+    Returns:
+        ``[frames, n, 3, BLOCK_PX, BLOCK_PX]``; none with clipped samples among them.
     """
-    height, width = first.shape[-2:]
-    motion = global_motion(first, second, MotionModel.TRANSLATION)
-    across, down = (round(part) for part in motion.at(width / 2, height / 2))
-    rows = np.arange(max(0, -down), min(height, height - down) - BLOCK_PX + 1, BLOCK_PX)
-    columns = np.arange(max(0, -across), min(width, width - across) - BLOCK_PX + 1, BLOCK_PX)
+    height, width = frames[0].shape[-2:]
+    moved = places - places[0]
+    low, high = -moved.min(0), (width, height) - moved.max(0) - BLOCK_PX + 1
+    columns, rows = (np.arange(a, b, BLOCK_PX) for a, b in zip(low, high, strict=True))
     corners = [(int(row), int(column)) for row in rows for column in columns]
     if len(corners) > _MOST_BLOCKS:
         keep = np.linspace(0, len(corners) - 1, _MOST_BLOCKS).astype(int)
         corners = [corners[number] for number in keep]
-    pairs = [(_cut(first, y, x), _cut(second, y + down, x + across)) for y, x in corners]
-    if not pairs:
-        none = np.zeros((0, 3, BLOCK_PX, BLOCK_PX), np.float32)
-        return none, none
-    both = torch.stack([torch.stack(pair) for pair in pairs])
-    clipped = ((both <= 0.002) | (both >= 0.998)).float().mean((2, 3, 4)).amax(1)
-    out: Blocks = both[clipped <= 0.005].float().cpu().numpy()
-    return out[:, 0], out[:, 1]
+    if not corners:
+        return np.zeros((len(frames), 0, 3, BLOCK_PX, BLOCK_PX), np.float32)
+    every = torch.stack([
+        torch.stack([_cut(frame, y + down, x + across) for y, x in corners])
+        for frame, (across, down) in zip(frames, moved.tolist(), strict=True)
+    ])  # fmt: skip
+    clipped = ((every <= 0.002) | (every >= 0.998)).sum((3, 4)).amax((0, 2))
+    out: Blocks = every[:, clipped <= _MOST_CLIPPED_PX].float().cpu().numpy()
+    return out
 
 
 def _cut(frame: Tensor, top: int, left: int) -> Tensor:
     return frame[:, top : top + BLOCK_PX, left : left + BLOCK_PX]
 
 
-def _summed(first: Blocks, second: Blocks) -> _Sums:
+def _summed(blocks: Blocks) -> _Sums:
     sums = _Sums()
-    if not len(first):
+    if not blocks.shape[1]:
         return sums
-    levels = first.mean((2, 3))
+    first, second = blocks[:2]
     rest = _levelled((second - first) * np.float32(0.5**0.5))
-    variance = rest.var((2, 3))
-    luma = rest.mean(1)
-    spread = luma.var((1, 2))
-    fresh = spread >= _FRESH * _levelled(first).mean(1).var((1, 2))
-    # Strength bends over brightness: a block must have one.
-    uneven = (first.var((2, 3)) - variance).max(1)
-    flat = np.zeros(len(first), bool)
-    for most in _UNEVEN:
-        alive = (spread >= _LEAST**2) & fresh & (uneven <= most**2)
-        flat = _flat(levels.mean(1), _coarse(luma), spread, alive)
-        if flat.sum() >= _ENOUGH:
-            break
-    if not flat.any() or _is_passing(spread[flat], spread):
+    flat = _chosen(blocks, rest)
+    if not flat.any():
         return sums
-    levels, rest, variance = levels[flat], rest[flat], variance[flat]
-    bins = np.clip((levels * LEVELS).astype(int), 0, LEVELS - 1)
-    for channel in range(3):
-        np.add.at(sums.variance[channel], bins[:, channel], variance[:, channel])
-        np.add.at(sums.count[channel], bins[:, channel], 1)
-    sums.blocks = len(rest)
+    first, second, rest = first[flat], second[flat], _clean(rest[flat])
+    variance = rest.var((2, 3))
     # Every block counts alike, whatever its level's strength.
-    rest /= np.sqrt(np.maximum(variance, np.float32(_LEAST**2)))[:, :, None, None]
+    even = rest / np.sqrt(np.maximum(variance, np.float32(_LEAST**2)))[:, :, None, None]
     window = np.hanning(BLOCK_PX + 2)[1:-1]
     plane = np.outer(window, window)
     plane /= np.sqrt(np.square(plane).sum())
-    waves = np.fft.rfft2(rest * plane.astype(np.float32))
+    waves = np.fft.rfft2(even * plane.astype(np.float32))
+    kept = _without_lines(waves)
+    if kept.sum() < _ENOUGH:
+        kept[:] = True
+    waves, variance = waves[kept], variance[kept].astype(np.float64)
+    brightness = (first[kept] + second[kept]).reshape(len(waves), 3, -1) / 2
+    for channel, strengths in enumerate(sums.strengths):
+        strengths.add(shares(brightness[:, channel]), variance[:, channel])
+    sums.blocks = len(waves)
     sums.spectrum = np.einsum("nchw,ndhw->hwcd", waves, waves.conj(), optimize=True).real
     return sums
+
+
+def _chosen(blocks: Blocks, rest: Blocks) -> NDArray[np.bool_]:
+    """Which blocks show grain alone, by what differs from the first frame to the second."""
+    flat = np.zeros(len(rest), bool)
+    first = blocks[0]
+    luma = rest.mean(1)
+    spread = luma.var((1, 2))
+    grey = _levelled(first.mean(1, keepdims=True))[:, 0]
+    fresh = spread - _coarse(luma) >= _FRESH * (grey.var((1, 2)) - _coarse(grey))
+    if len(blocks) > 2:
+        fresh &= _is_white(blocks, spread)
+    # Strength bends over brightness: a block must have one.
+    uneven = (first.var((2, 3)) - rest.var((2, 3))).max(1)
+    for most in _UNEVEN:
+        alive = (spread >= _LEAST**2) & fresh & (uneven <= most**2)
+        flat = _flat(first.mean((1, 2, 3)), _coarse(luma), spread, alive)
+        if flat.sum() >= _ENOUGH:
+            break
+    if flat.any() and _is_passing(spread[flat], spread):
+        flat[:] = False
+    return flat
+
+
+def _without_lines(waves: NDArray[np.complexfloating]) -> NDArray[np.bool_]:
+    """Which blocks have no more upright than level detail, nor less, than the evenest have.
+
+    Scratches run upright; grain has no direction, or one and the same everywhere.
+    """
+    power = np.square(np.abs(waves)).sum(1)
+    near = [-2, -1, 0, 1, 2]
+    upright = power[:, near, 4:13].sum((1, 2))
+    level = power[:, 4:13, :3].sum((1, 2)) + power[:, -12:-3, 1:3].sum((1, 2))
+    lean = np.abs(np.log(np.maximum(upright, 1e-12) / np.maximum(level, 1e-12)))
+    return np.asarray(lean <= np.quantile(lean, 0.25) + _LEAN)
+
+
+def _is_white(blocks: Blocks, spread: Blocks) -> NDArray[np.bool_]:
+    """Whether frames two apart differ no more than frames one apart, ``[n]``.
+
+    Grain of each frame is its own. Smoke, and what else moves slowly, goes on changing.
+    """
+    first, second, third = (part.mean(1, keepdims=True) for part in blocks)
+    after, apart = (_levelled(third - part).var((1, 2, 3)) / 2 for part in (second, first))
+    return np.asarray(apart <= _WHITE * (spread + after) / 2)
 
 
 def _is_passing(flat: Blocks, everywhere: Blocks) -> bool:
@@ -174,6 +257,18 @@ def _is_passing(flat: Blocks, everywhere: Blocks) -> bool:
     """
     changing = everywhere[everywhere >= _LEAST**2]
     return bool(np.median(flat) > _OVER**2 * np.median(changing))
+
+
+def _clean(rest: Blocks) -> Blocks:
+    """Differences drawn in to what grain usually reaches where specks and hairs lie."""
+    usual, kept = np.zeros(0, np.float32), rest
+    for _ in range(3):
+        # Of a Gaussian, the mean of the absolute values is 0.8 of the standard deviation.
+        usual = np.float32((np.pi / 2) ** 0.5) * np.abs(kept).mean((2, 3), keepdims=True)
+        kept = np.clip(rest, -_RARE * usual, _RARE * usual)
+    beyond = torch.from_numpy((np.abs(rest) > _RARE * usual).any(1)).float()
+    soiled = F.max_pool2d(beyond, 3, 1, 1).numpy() > 0
+    return np.asarray(np.where(soiled[:, None], np.clip(rest, -usual, usual), rest))
 
 
 def _levelled(blocks: Blocks) -> Blocks:
@@ -196,10 +291,10 @@ def _flat(
     level: Blocks, coarse: Blocks, variance: Blocks, alive: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which blocks show grain alone."""
-    bins = np.clip((level * LEVELS).astype(int), 0, LEVELS - 1)
+    bins = np.clip((level * _STEPS).astype(int), 0, _STEPS - 1)
     chosen = np.zeros(len(level), bool)
     purity: dict[int, float] = {}
-    for number in range(LEVELS):
+    for number in range(_STEPS):
         here = np.flatnonzero((bins == number) & alive)
         if len(here) < 3:
             continue
@@ -216,51 +311,3 @@ def _flat(
             if share > _PURE * best:
                 chosen &= bins != number
     return chosen
-
-
-def _curve(base: _Sums, reel: _Sums, channel: int) -> Doubles:
-    """Standard deviation at each level; over unknown levels the law of film goes on.
-
-    Granularity grows with the square root of density (E. W. H. Selwyn, 1935). What is interpolated
-    is the ratio to that law, so that nothing depends on it where the reel shows its grain.
-    """
-    at = (np.arange(LEVELS) + 0.5) / LEVELS
-    law = at * np.sqrt(-_GAMMA * np.log10(at) + _FOG)
-    power, worth = np.zeros(LEVELS), np.zeros(LEVELS)
-    for sums in (reel, base):
-        known = sums.count[channel] >= _FEWEST
-        worth[known] = sums.count[channel, known]
-        power[known] = sums.variance[channel, known] / worth[known] / np.square(law[known])
-    known = worth > 0
-    if not known.any():
-        seen = base.count[channel]
-        return np.asarray(law * np.sqrt(base.variance[channel].sum() / (seen @ np.square(law))))
-    # Neighbouring levels, by what they are worth, steady those of few blocks.
-    near = np.exp(-0.5 * np.square(np.subtract.outer(range(LEVELS), range(LEVELS)) / _BLUR))
-    ratio = np.sqrt((near @ (worth * power))[known] / (near @ worth)[known])
-    return np.asarray(law * np.interp(at, at[known], ratio))
-
-
-def _filled(spectrum: Doubles) -> tuple[Doubles, Doubles]:
-    """Put back the coarsest grain, which went with the plane, and scale to mean power 1.
-
-    The lowest frequencies, up to one wave a block, go on as a Gaussian from those above them.
-
-    Returns:
-        The gain ``[3]`` that this makes in strength, and the spectrum.
-    """
-    out = spectrum.copy()
-    rows = np.minimum(np.arange(BLOCK_PX), BLOCK_PX - np.arange(BLOCK_PX))
-    square = np.add.outer(np.square(rows), np.square(np.arange(BLOCK_PX // 2 + 1)))
-    near, far = (square >= 4) & (square <= 5), (square >= 13) & (square <= 20)
-    power = np.einsum("hwcc->hw", spectrum)
-    fall = np.log(power[near].mean() / power[far].mean())
-    slope = np.clip(fall / (square[far].mean() - square[near].mean()), -0.05, 0.15)
-    for place in np.argwhere(square <= 2):
-        rise = np.exp(slope * (square[near].mean() - square[tuple(place)]))
-        out[tuple(place)] = spectrum[near].mean(0) * rise
-    double = np.full(BLOCK_PX // 2 + 1, 2.0)
-    double[[0, -1]] = 1
-    before, after = (np.einsum("hwcc,w->c", part, double) / BLOCK_PX**2 for part in (spectrum, out))
-    size = np.sqrt(after)
-    return np.sqrt(after / before), out / np.outer(size, size)

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.grain.profile import BLOCK_PX, LEVELS, GrainProfile
+from restore.grain.profile import BLOCK_PX, GrainProfile
+from restore.grain.strength import shares
 from restore.motion.fetch import by_level
 
 __all__ = ["GrainMaker"]
@@ -43,9 +44,8 @@ class GrainMaker:
         # A wave of white noise has the variance h * w, half of it in each part.
         deviation = (self._base[0] * self._base[1] / 2) ** 0.5
         self._factors = (_factors(profile, *self._base) * (deviation / _DEVIATION)).to(device)
-        at = (np.arange(LEVELS) + 0.5) / LEVELS
-        steps = np.linspace(0, 1, _STEPS)
-        self._curves = np.stack([np.interp(steps, [0.0, *at], [0.0, *x]) for x in profile.strength])
+        steps = np.linspace(0, 1, _STEPS, dtype=np.float32)[:, None]
+        self._curves = np.sqrt(shares(steps) @ np.square(profile.strength).T).T
 
     def field(self, seed: int) -> Tensor:
         """Grain of strength 1, ``[3, h, w]`` float32; the same seed gives the same grain.

@@ -27,7 +27,7 @@ class GrainProfile:
         height_px: height of the frames that it was learned from; sizes of grain refer to it.
         width_px: their width.
         strength: ``[3, LEVELS]`` standard deviation in R'G'B' of each channel where that channel
-            has the level ``(n + 0.5) / LEVELS``.
+            has the level ``(n + 0.5) / LEVELS``; between levels its square is linear.
         spectrum: ``[BLOCK_PX, BLOCK_PX // 2 + 1, 3, 3]`` real symmetric: power of each channel and
             cross power of each two at the frequencies of ``numpy.fft.rfft2``, of grain divided by
             its strength; each channel's mean power over all frequencies is 1.
