@@ -4,7 +4,7 @@
 
 Shapes are those of a picture of 720x576 px: general-x4v3's features and end, the windows of HAT-L
 (plain, shifted, overlapping) and of OmniSR, and in half precision the whole passes of
-:mod:`benchmarks.kernels_fused`, beside what torch does (OmniSR's with ``RESTORE_KERNELS=all``). The
+:mod:`benchmarks.kernels_fused`, beside what torch does (OmniSR's where they prove right). The
 limit is a copy of a large tensor, measured in the same run. On a CPU the twin alone runs: its time
 is given and the kernel's left out.
 """
@@ -25,8 +25,9 @@ from benchmarks.machine import machine, median_s
 from restore.engine.device import choose_device
 from restore.hostenv import tune_host
 from restore.kernels.activation import bias_prelu, bias_prelu_plain
-from restore.kernels.choose import can_run, can_try
+from restore.kernels.choose import can_run
 from restore.kernels.enlarge import enlarge, enlarge_plain
+from restore.kernels.omni import omni_trouble
 from restore.kernels.windows import Borders, attend, attend_plain
 
 
@@ -158,7 +159,7 @@ def measure(
     copy, moved = _copy(device, copied_bytes)
     cases = _convolution_cases(size, device, dtype) + _window_cases(size, device, dtype)
     if dtype != torch.float32:
-        untried = can_try(device) or device.type == "cpu"
+        untried = not omni_trouble(device, dtype) or device.type == "cpu"
         cases += [Case(*pair) for pair in fused_pairs(size, device, dtype, untried=untried)]
     for case in cases:
         calls: dict[str, Callable[[], object]] = {"copy": copy, "twin": case.twin}

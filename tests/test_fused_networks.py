@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Callable
 
@@ -177,8 +176,9 @@ def test_shared_memory_is_that_of_the_program() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.skipif(os.environ.get("RESTORE_KERNELS") != "all", reason="RESTORE_KERNELS=all asks")
-def test_untried_kernels_against_their_twins_on_a_gpu(dtype: torch.dtype) -> None:
+def test_kernels_that_prove_themselves_apart_against_their_twins_on_a_gpu(
+    dtype: torch.dtype,
+) -> None:
     cuda = torch.device("cuda", 0)
     assert not omni_trouble(cuda, dtype)
     assert not brought_trouble(cuda, dtype)
@@ -207,10 +207,10 @@ def test_on_a_gpu_no_further_from_the_truth_than_spandrel(name: str, dtype: torc
     fuse_attention(fused)
     fused.to("cuda", dtype)
     said = use_kernels(fused, torch.device("cuda", 0), dtype)
-    untried = name.startswith("omnisr") and os.environ.get("RESTORE_KERNELS") != "all"
-    assert untried == ("not run" in said)
+    failed = "trial" in said  # which leaves spandrel's form, and the program unharmed
+    assert not failed or name.startswith("omnisr")
     assert "differs" not in said
-    assert untried or "forward" in vars(fused) or name.startswith("esrgan")
+    assert failed or "forward" in vars(fused) or name.startswith("esrgan")
     with torch.inference_mode():
         truth = copy.deepcopy(plain).double()(x.double())
         theirs = plain.to("cuda", dtype)(x.to("cuda", dtype)).cpu().double()

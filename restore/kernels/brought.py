@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.kernels.choose import UNTRIED, can_run, can_try, difference
+from restore.kernels.choose import can_try, difference
+from restore.kernels.proving import trouble_apart
 
 __all__ = ["Found", "blended", "blended_plain", "brought", "brought_plain", "brought_trouble"]
 
+_FAMILY = "brought"
 _MOST_STEPS = 5
 _MOST_NUMBERS = 1 << 31  # the kernels count in 32 bits
 
@@ -76,7 +78,7 @@ def brought(ends: tuple[Tensor, Tensor], found: Sequence[Found], time: float, sc
     """As the twin; by the kernel where it can run. ``P`` is then a power of two."""
     packed, numbers = ends[0].shape[1], ends[0].numel()
     fits = len(found) < _MOST_STEPS and packed & (packed - 1) == 0 and 8 * numbers < _MOST_NUMBERS
-    if not (fits and can_try(ends[0].device)):
+    if not (fits and can_try(ends[0].device, _FAMILY)):
         return brought_plain(ends, found, time, scale)
     from restore.kernels.brought_triton import run_brought
 
@@ -109,7 +111,7 @@ def blended_plain(first: Tensor, second: Tensor, found: Sequence[Found]) -> Tens
 def blended(first: Tensor, second: Tensor, found: Sequence[Found]) -> Tensor:
     """As the twin; by the kernel where it can run."""
     fits = len(found) <= _MOST_STEPS and 8 * first.numel() < _MOST_NUMBERS
-    if not (fits and can_try(first.device)):
+    if not (fits and can_try(first.device, _FAMILY)):
         return blended_plain(first, second, found)
     from restore.kernels.brought_triton import run_blended
 
@@ -118,8 +120,8 @@ def blended(first: Tensor, second: Tensor, found: Sequence[Found]) -> Tensor:
 
 def brought_trouble(device: torch.device, dtype: torch.dtype) -> str:
     """Holds both kernels against their twins there; says what is wrong, or nothing."""
-    if can_run(device) and not can_try(device):
-        return UNTRIED
+    if trouble := trouble_apart(_FAMILY, "restore.kernels.brought:brought_trouble", device, dtype):
+        return trouble
     draw = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["TOLERANCE", "UNTRIED", "can_run", "can_try", "difference"]
+__all__ = ["TOLERANCE", "TRY_ALL", "can_run", "can_try", "difference", "trust"]
 
 #: Largest difference from the twin for values about 1: rounding of the number format, twice over.
 TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3.2e-2}
 
+#: Value of ``RESTORE_KERNELS`` with which kernels run that did not prove themselves apart.
+TRY_ALL = "all"
 
-#: What is said of kernels that no card has run to the end yet.
-UNTRIED = "was not run on a card to the end yet; RESTORE_KERNELS=all tries it"
+_trusted: set[tuple[str, int | None]] = set()
 
 
 @lru_cache(maxsize=1)
@@ -38,10 +39,24 @@ def can_run(device: torch.device) -> bool:
     return _has_triton() and wanted and (device.type == "cuda" or interpreted)
 
 
-def can_try(device: torch.device) -> bool:
-    """The same for kernels that no card has run to the end: with ``RESTORE_KERNELS=all`` only."""
-    asked = device.type != "cuda" or os.environ.get("RESTORE_KERNELS") == "all"
-    return can_run(device) and asked
+def can_try(device: torch.device, family: str) -> bool:
+    """The same for kernels that no card has run to the end: once they proved themselves apart.
+
+    With ``RESTORE_KERNELS=all`` without that, as the trial itself runs them.
+
+    Args:
+        device: where.
+        family: name of the kernels.
+    """
+    if not can_run(device):
+        return False
+    asked = os.environ.get("RESTORE_KERNELS") == TRY_ALL
+    return device.type != "cuda" or asked or (family, device.index) in _trusted
+
+
+def trust(device: torch.device, family: str) -> None:
+    """Lets :func:`can_try` allow kernels on a device from now on."""
+    _trusted.add((family, device.index))
 
 
 def difference(kernel: Callable[[], Tensor], twin: Callable[[], Tensor], dtype: str) -> str:

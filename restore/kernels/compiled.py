@@ -1,8 +1,7 @@
 """CUDA programs, compiled for the card at hand when they are first wanted, and kept on disk.
 
-What is kept lies in ``$RESTORE_CACHE_DIR``, or ``restore`` in the user's XDG cache folder, under
-``kernels``, named by everything that it follows from and with its own hash before it: what is
-damaged is made again. Where the folder cannot be written nothing is kept, and nothing fails.
+What is kept (:mod:`restore.kernels.kept`) is named by everything that it follows from and has its
+own hash before it: what is damaged is made again.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from restore.kernels.kept import keep, kept_folder
 
 __all__ = ["Card", "Kernel", "answered", "card", "compiled", "kernel"]
 
@@ -83,17 +82,6 @@ def answered(answer: tuple[Any, ...]) -> Any:  # noqa: ANN401
     return answer[1] if len(answer) == 2 else answer[1:]
 
 
-def _folder() -> Path | None:
-    named, cache = os.environ.get("RESTORE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        if named:
-            return Path(named).expanduser() / "kernels"
-        home = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return home / "restore" / "kernels"
-
-
 @lru_cache(maxsize=256)
 def compiled(source: str, architecture: str, macros: tuple[tuple[str, int], ...]) -> bytes:
     """The machine code of a program, from disk where it was made before.
@@ -114,7 +102,7 @@ def compiled(source: str, architecture: str, macros: tuple[tuple[str, int], ...]
     options = [f"--gpu-architecture={architecture}", "-std=c++17"]
     options += [f"-D{name}={value}" for name, value in sorted(macros)]
     follows_from = json.dumps([hashlib.sha256(text).hexdigest(), version, options])
-    folder = _folder()
+    folder = kept_folder()
     place = folder and folder / f"{hashlib.sha256(follows_from.encode()).hexdigest()[:32]}.cubin"
     if place:
         with contextlib.suppress(OSError):
@@ -131,17 +119,8 @@ def compiled(source: str, architecture: str, macros: tuple[tuple[str, int], ...]
     code = bytes(int(answered(nvrtc.nvrtcGetCUBINSize(program))))
     answered((*nvrtc.nvrtcGetCUBIN(program, code), None))
     if place:
-        _keep(place, hashlib.sha256(code).digest() + code)
+        keep(place, hashlib.sha256(code).digest() + code)
     return code
-
-
-def _keep(place: Path, content: bytes) -> None:
-    """Complete or not at all."""
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(place)
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, gelu, layer_norm, linear, normalize
 
-from restore.kernels.choose import UNTRIED, can_run, can_try, difference
+from restore.kernels.choose import can_try, difference
+from restore.kernels.proving import trouble_apart
 
 __all__ = [
     "HEAD",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 WIDTH, HEADS, HEAD, SIDE = 64, 4, 16, 8
+_FAMILY = "omni"
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ def rows(
     by: Rows, x: Tensor, share: Tensor | None = None, residual: Tensor | None = None
 ) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device):
+    if not can_try(x.device, _FAMILY):
         return rows_plain(by, x, share, residual)
     from restore.kernels.omni_rows_triton import run_rows
 
@@ -247,7 +249,7 @@ def depthwise(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, with_gelu: bool = False
 ) -> tuple[Tensor, Tensor]:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device):
+    if not can_try(x.device, _FAMILY):
         return depthwise_plain(x, weight, bias, with_gelu=with_gelu)
     from restore.kernels.omni_rows_triton import run_depthwise
 
@@ -256,7 +258,7 @@ def depthwise(
 
 def gated(x: Tensor, weight: Tensor, out: Tensor, residual: Tensor) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device):
+    if not can_try(x.device, _FAMILY):
         return gated_plain(x, weight, out, residual)
     from restore.kernels.omni_rows_triton import run_gated
 
@@ -267,7 +269,7 @@ def attend_windows(
     x: Tensor, qkv: Rows, out: Tensor, bias: Tensor, scale: float, *, grid: bool
 ) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device):
+    if not can_try(x.device, _FAMILY):
         return attend_windows_plain(x, qkv, out, bias, scale, grid=grid)
     from restore.kernels.omni_windows_triton import run_windows
 
@@ -278,7 +280,7 @@ def attend_channels(
     qkv: Tensor, weight: Tensor, temperature: Tensor, out: Tensor, residual: Tensor
 ) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(qkv.device):
+    if not can_try(qkv.device, _FAMILY):
         return attend_channels_plain(qkv, weight, temperature, out, residual)
     from restore.kernels.omni_windows_triton import run_channels
 
@@ -287,7 +289,7 @@ def attend_channels(
 
 def attend_spread(qkv: Tensor, temperature: Tensor, out: Tensor, residual: Tensor) -> Tensor:
     """As the twin; by the kernels where they can run. Contiguous."""
-    if not can_try(qkv.device):
+    if not can_try(qkv.device, _FAMILY):
         return attend_spread_plain(qkv, temperature, out, residual)
     from restore.kernels.omni_spread_triton import run_spread
 
@@ -296,7 +298,7 @@ def attend_spread(qkv: Tensor, temperature: Tensor, out: Tensor, residual: Tenso
 
 def shone(x: Tensor, inner: Tensor, coarse: Tensor, first: Rows, second: Rows) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device):
+    if not can_try(x.device, _FAMILY):
         return shone_plain(x, inner, coarse, first, second)
     from restore.kernels.omni_rows_triton import run_shone
 
@@ -305,8 +307,8 @@ def shone(x: Tensor, inner: Tensor, coarse: Tensor, first: Rows, second: Rows) -
 
 def omni_trouble(device: torch.device, dtype: torch.dtype) -> str:
     """Holds the kernels against their twins there; says what is wrong, or nothing."""
-    if can_run(device) and not can_try(device):
-        return UNTRIED
+    if trouble := trouble_apart(_FAMILY, "restore.kernels.omni:omni_trouble", device, dtype):
+        return trouble
     draw = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int, size: float = 1.0, exact: bool = False) -> Tensor:
