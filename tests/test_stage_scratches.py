@@ -9,8 +9,18 @@ import torch
 
 from restore.degrade.dirt import Dirt, draw_dirt
 from restore.degrade.scene import moving_clip
+from restore.motion.veil import evidence_of, veil_of
 from restore.stages import StageContext, build_stage
-from tests.damage_material import FILMS, film, grainy, photo_clip, real_clip, texture, windows
+from tests.damage_material import (
+    FILMS,
+    film,
+    grainy,
+    photo_clip,
+    real_clip,
+    tensor,
+    texture,
+    windows,
+)
 
 SIZE = (288, 384)
 
@@ -62,7 +72,64 @@ def test_lines_go_from_real_pictures(assets, name):
     assert beside <= 0.15 * before
 
 
-@pytest.mark.parametrize("source", ["bikes.mp4", "carphone_pristine.mp4"])
+CLIPS = ["bikes.mp4", "carphone_pristine.mp4"]
+
+
+@pytest.mark.parametrize("source", CLIPS)
+def test_lines_go_from_clips_that_stand_nearly_still(assets, source):
+    clean = real_clip(assets, source, 20, 6, (432, 576))
+    before, after, beside = energies(clean, (1, 2, 3, 4, 5), slice(2, 4))
+    assert after <= 0.1 * before
+    assert beside <= 0.05 * before
+
+
+@pytest.mark.parametrize("name", FILMS[1:])
+def test_lines_go_from_real_films(assets, name):
+    before, after, beside = energies(film(assets, name, 4, 6), (1, 2, 3, 4, 5), slice(2, 4))
+    assert after <= 0.2 * before
+    assert beside <= 0.1 * before
+
+
+def test_lines_go_from_a_picture_that_stands_still(assets):
+    """Nothing moves but the lines, by parts of a pixel."""
+    photo = photo_clip(assets, "roman-colosseum", 1, (432, 576), 3, grain=0)
+    clean = grainy(np.repeat(photo, 5, 0), 0.02, 4)
+    before, after, beside = energies(clean, (1, 2, 4, 5), slice(2, 3))
+    assert after <= 0.1 * before
+    assert beside <= 0.05 * before
+
+
+def test_a_line_that_fades_along_its_length_goes_from_a_pan(pan):
+    rows = np.arange(SIZE[0])
+    share = 0.45 + 0.3 * np.sin(2 * np.pi * rows / SIZE[0])
+    dirty = pan.copy()
+    for n, frame in enumerate(dirty):
+        middle = 170.3 + 0.8 * np.sin(0.4 * n) + 0.005 * rows
+        cover = np.clip(1.3 - np.abs(np.arange(SIZE[1]) - middle[:, None]), 0, 1)[..., None]
+        frame += (0.04 - frame) * share[:, None, None] * cover
+    which = slice(3, 6)
+    left = np.square(cleaned(dirty, which) - pan[which]).sum()
+    assert left <= 0.2 * np.square(dirty - pan)[which].sum()
+
+
+def test_a_veil_is_measured_for_what_it_is(pan):
+    rows = np.arange(SIZE[0])
+    path = 200.4 + 0.004 * rows
+    cover = np.clip(1.5 - np.abs(np.arange(SIZE[1]) - path[:, None]), 0, 1)[..., None]
+    picture = tensor((pan[4] + (0.9 - pan[4]) * 0.4 * cover)[None])[0].numpy()
+    veil = veil_of(picture, path + 0.3, np.ones(SIZE[0], np.bool_), 3)
+    # Where a profile has its middle is free: what counts is where its weight lies.
+    weight = veil.profile * (veil.profile > 0.1)
+    middle = (weight * (np.arange(len(weight)) - len(weight) // 2)).sum() / weight.sum() / 2
+    assert np.abs(veil.path + middle - path).max() <= 0.15
+    assert abs(veil.hidden - 0.4) <= 0.05
+    assert np.abs(veil.light - 0.36).max() <= 0.03
+    evidence = evidence_of(picture, veil, 36)
+    assert evidence.share >= 0.9
+    assert evidence.misfit <= 0.2
+
+
+@pytest.mark.parametrize("source", CLIPS)
 def test_clean_clips_come_back_bit_for_bit(assets, source):
     wins = windows(real_clip(assets, source, 20, 6, (432, 576)), 2)[2:4]
     assert torch.equal(stage().run(wins, [0, 0]), wins[:, 2])
@@ -96,6 +163,26 @@ def test_pickets_windows_and_poles_are_kept(still):
         assert (found & mask[2:5]).sum() > 0.8 * mask[2:5].sum()
 
 
+@pytest.mark.parametrize("wide_px", [2, 3, 4])
+@pytest.mark.parametrize("level", [0.05, 0.9])
+def test_poles_before_a_still_scene_are_kept(wide_px, level):
+    scene = texture(*SIZE, 11)
+    scene[:, 200 : 200 + wide_px] = level
+    frames = grainy(np.repeat(cv2.GaussianBlur(scene, (0, 0), 0.6)[None], 5, 0), 0.02, 6)
+    wins = windows(frames, 2)[2:3]
+    assert torch.equal(stage().run(wins, [0]), wins[:, 2])
+
+
+@pytest.mark.parametrize("name", ["beacon-street-sunset", "piazza-gae-aulenti", "valley-midnight"])
+def test_no_line_is_found_in_photographs_that_stand_still(assets, name):
+    photo = cv2.imread(str(assets / "media" / "photos" / f"{name}.jpg"))[..., ::-1]
+    small = cv2.resize(photo, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
+    for left in range(0, small.shape[1] - 384, 128):
+        piece = small[-288:, left : left + 384].astype(np.float32) / 255
+        wins = windows(grainy(np.repeat(piece[None], 3, 0), 0.015, left), 2)[1:2]
+        assert stage().mask(wins).sum() == 0
+
+
 def test_a_line_that_sways_in_a_still_scene_is_a_scratch():
     frames = fence(*SIZE, True)
     rows = np.arange(SIZE[0])
@@ -126,7 +213,10 @@ def test_tiny_frames_and_single_frames_pass(pan):
         assert torch.equal(stage().run(wins, [0] * len(wins)), wins[:, 2])
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_uprights_of_real_films_are_kept(assets, name):
-    wins = windows(film(assets, name, 4, 6), 2)[2:4]
-    assert stage().mask(wins).mean() < 0.02
+@pytest.mark.parametrize(
+    ("name", "first"), [(FILMS[0], 20), (FILMS[1], 4), (FILMS[2], 10), (FILMS[2], 17)]
+)
+def test_uprights_of_real_films_are_kept(assets, name, first):
+    """Frames in which doors, walls and the gate's border look like lines."""
+    wins = windows(film(assets, name, first, 7), 2)[2:5]
+    assert stage().mask(wins).sum() == 0

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.motion.flow import Effort, flow8
+from restore.motion.veil import REACH_PX, Evidence, Veil, evidence_of, veil_of
 
-__all__ = ["REACH_PX", "Line", "LineRules", "find_lines", "reduced"]
+__all__ = ["Line", "LineRules", "find_lines", "reduced"]
 
 Plane = NDArray[Any]  # float32
 Doubles = NDArray[np.float64]
-
-REACH_PX: Final = 6
-"""Columns on each side of a line that a repair looks at."""
+Mask = NDArray[np.bool_]
 
 _ROWS: Final = 8  # averaged before anything else: a line is upright over so few
 _BANDS: Final = 24  # down the frame, in which a line is looked for on its own
@@ -30,6 +29,18 @@ _LEAN_PX: Final = 5.0  # how far a scratch leans over the frame's height
 _LEAN: Final = 0.012  # the same as a share of the frame's width
 _SCENE_PX: Final = 2.0  # motion of the scene that tells what belongs to it
 _SWAY_PX: Final = 0.15  # against a still scene: what a scratch sways by at least
+_DOUBT: Final = 0.25  # how far a line strays, to how far the scene goes, for motion to decide
+_GOES_PX: Final = 0.3  # what a thing of the scene goes with it by, a frame, to be known by it
+_SIDE_PX: Final = 3  # nearer to the frame's side there is nothing to tell a line by
+_PIECE_ROWS: Final = 8  # over which a veil is compared with what is seen
+_GLOSS: Final = -0.2  # share of the scene that a line hides, if it is to be one
+_PART: Final = 0.6  # share of `length` that has to show of a line that the scene hides in part
+_USUAL: Final = Evidence(
+    hidden=0.72, contrast=0.03, misfit=0.3, certainty=6.0, share=0.85, width_px=3.0
+)
+_STRICT: Final = Evidence(
+    hidden=0.72, contrast=0.03, misfit=0.25, certainty=6.0, share=0.9, width_px=3.0
+)
 
 
 @dataclass(frozen=True)
@@ -79,25 +90,34 @@ class Line:
         return float((self.marks >= _CLEAR).mean())
 
     def columns(self, height: int) -> Doubles:
-        """Its column on each row of the frame."""
+        """Its column on each row of the frame; along a parabola where it does not show."""
         middles = (np.arange(_BANDS) + 0.5) * height / _BANDS - 0.5
-        return np.asarray(np.interp(np.arange(height), middles, self.path))
+        return np.asarray(np.interp(np.arange(height), middles, self._steadied()))
 
-    def rows(self, height: int) -> NDArray[np.intp]:
-        """The rows on which it shows, short gaps closed."""
+    def rows(self, height: int) -> Mask:
+        """``[height]`` on which rows it shows, short gaps closed."""
         seen = self.marks >= _SEEN
         around = np.convolve(np.pad(seen, 2, mode="edge"), np.ones(5), mode="valid")
         bands = np.minimum(np.arange(height) * _BANDS // height, _BANDS - 1)
-        return np.flatnonzero((seen | (around >= 2))[bands])
+        return np.asarray((seen | (around >= 2))[bands], np.bool_)
 
-    def pixels(self, height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the pixels that a repair may change."""
-        half = self.half_px
-        rows = self.rows(height)
-        middle = np.rint(self.columns(height)[rows]).astype(np.intp)
-        columns = middle[:, None] + np.arange(-half, half + 1)
-        inside = (columns >= 0) & (columns < width)
-        return np.broadcast_to(rows[:, None], columns.shape)[inside], columns[inside]
+    def veil(self, picture: Plane) -> Veil:
+        """What it does to ``[3, h, w]``."""
+        height = picture.shape[-2]
+        return veil_of(picture, self.columns(height), self.rows(height), self.half_px)
+
+    def _steadied(self) -> Doubles:
+        """The path without what some other thing drew it to."""
+        band = np.arange(_BANDS) - _BANDS / 2
+        shown = np.clip(self.marks, 0, _CAP) * (self.marks >= _SEEN)
+        weight, curve = shown, self.path
+        for _ in range(5):
+            degree = 2 if (weight > 0.5).sum() > _BANDS // 4 else 0
+            curve = np.polyval(np.polyfit(band, self.path, degree, w=weight + 1e-6), band)
+            weight = shown * np.exp(-np.square((self.path - curve) / 0.7) / 2)
+        near = (shown > 0) & (np.abs(self.path - curve) < 0.8)
+        path = np.where(near, self.path, curve)
+        return np.convolve(np.pad(path, 1, mode="edge"), np.ones(3) / 3, mode="valid")
 
 
 def reduced(frame: Tensor) -> Plane:
@@ -131,7 +151,9 @@ def find_lines(
     (thin extrema that last down the columns, as in A. Kokaram, "Motion Picture Restoration", 1998,
     and V. Bruni and D. Vitulano, "A generalized model for scratch detection", 2004). It counts
     where it covers most of the height, is found again in the frames beside, and does not go with
-    the scene: where the scene moves the line has to stay, where the scene stands it has to sway.
+    the scene: where the scene moves the line has to stay. Where the scene stands, the line has to
+    sway, or the scene has to shine through it from top to bottom by the same share. A line near
+    the frame's side, or one that is hidden in part, has to be seen through in any case.
 
     Args:
         window: T frames ``[3, h, w]`` float32, nominal 0..1.
@@ -143,7 +165,13 @@ def find_lines(
     if height < _BANDS * 2 or width < 4 * REACH_PX:
         return []
     frames = [seen(frame) for frame in window]
-    here = [line for line in _lines_of(frames[centre], rules) if line.cover >= rules.length]
+    picture = window[centre].cpu().numpy()
+    here: list[tuple[Line, Evidence]] = []
+    for line in _lines_of(frames[centre], rules):
+        if line.cover >= rules.length * _PART:
+            found = evidence_of(picture, line.veil(picture), max(_BANDS, height // _PIECE_ROWS))
+            if _plain(line, found, width, rules) or _seen_through(found, _STRICT):
+                here.append((line, found))
     if not here:
         return []
     others = {
@@ -152,13 +180,45 @@ def find_lines(
         if not np.array_equal(frame, frames[centre])
     }
     flows = {step: _drift(window[centre], window[centre + step]) for step in others}
-    return [line for line in here if _is_scratch(line, others, flows, rules.length)]
+    kept: list[Line] = []
+    for line, found in here:
+        verdict = _is_scratch(line, others, flows, rules.length)
+        if verdict or (verdict is None and _seen_through(found, _USUAL)):
+            kept.append(line)
+    return kept
+
+
+def _plain(line: Line, found: Evidence, width: int, rules: LineRules) -> bool:
+    """Whether a line may be judged by its motion: long, thin, and not close to the sides.
+
+    What gets brighter than its sides the more, the brighter they are, is a gloss on something.
+    """
+    margin = max(REACH_PX, width // 64)
+    inside = margin <= float(line.path.mean()) < width - margin
+    thin = found.width_px < max(rules.width_px, 2)
+    return bool(line.cover >= rules.length and inside and thin and found.hidden > _GLOSS)
+
+
+def _seen_through(found: Evidence, least: Evidence) -> bool:
+    """Whether the whole scene shines through a line, from top to bottom, by the same share.
+
+    A pole hides what is behind it, the edges of things end where the things end, and what is only
+    a mark on a wall ends where something stands before the wall.
+    """
+    certain = least.certainty * (1 if found.misfit > 0.67 * least.misfit else 0.67)
+    return (
+        0.1 <= found.hidden <= least.hidden
+        and found.contrast >= least.contrast
+        and found.misfit <= least.misfit
+        and found.certainty >= certain
+        and found.share >= least.share
+        and found.width_px <= least.width_px
+    )
 
 
 def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
     """Thin lines down a frame of reduced rows, clearest first."""
     width = frame.shape[1]
-    margin = max(REACH_PX, width // 64)
     found: list[Line] = []
     for sign in (1, -1):
         bands, step = _thin(frame * np.float32(sign), rules.width_px)
@@ -177,7 +237,7 @@ def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
         place = float(line.path.mean())
         # A line has dark flanks where a scanner sharpened it; the picture's edge is none.
         alone = all(abs(place - float(one.path.mean())) > rules.width_px + 1 for one in kept)
-        if alone and margin <= place < width - margin:
+        if alone and _SIDE_PX <= place < width - _SIDE_PX:
             kept.append(line)
     return kept
 
@@ -259,8 +319,8 @@ def _drift(centre: Tensor, other: Tensor) -> Plane:
 
 def _is_scratch(
     line: Line, others: Mapping[int, list[Line]], flows: Mapping[int, Plane], length: float
-) -> bool:
-    """Whether a line lasts over time and does not belong to the scene."""
+) -> bool | None:
+    """Whether a line lasts over time and does not belong to the scene; None where none can tell."""
     if len(others) < 2:
         return False
     stays, follows, found, moved = 0.0, 0.0, 0, 0.0
@@ -274,14 +334,17 @@ def _is_scratch(
             stays += min(abs(gap) for gap in close)
             follows += min(abs(gap - scene) for gap in close)
             moved = max(moved, abs(scene))
-    if found >= 2 and moved >= _SCENE_PX:
-        return stays < follows
-    if found < max(2, len(others) - 1):
+    if not found:
         return False
-    # Little tells them apart where the scene hardly moves: only what runs down unbroken and yet
-    # goes its own way is taken out.
+    if found >= 2 and moved >= _SCENE_PX and not _DOUBT * follows <= stays < follows:
+        return stays < follows
+    # Little tells them apart where the scene hardly moves: what runs down unbroken and yet goes
+    # its own way is a scratch, what goes with the scene is none.
     whole = np.interp(moved, (0.3, _SCENE_PX), (0.92, length))
-    return bool(line.clear >= whole and follows / found >= max(_SWAY_PX, 0.35 * moved))
+    lasts = found >= max(2, len(others) - 1) and (moved < 1 or stays < follows)
+    if lasts and line.clear >= whole and follows / found >= max(_SWAY_PX, 0.35 * moved):
+        return True
+    return False if stays / found >= _GOES_PX and follows < 0.4 * stays else None
 
 
 def _scene_px(line: Line, flow: Plane) -> float:
