@@ -127,6 +127,29 @@ def test_strength_spectrum_and_colour_come_back(size_px, correlation, rms):
     assert np.abs(want - got).max() <= 0.05
 
 
+@pytest.mark.parametrize("size_px", [0.4, 1.4])
+def test_clumps_keep_their_size(size_px):
+    clip = film(size_px, rms=0.05)
+    found = GrainLearner().shot([f.data for f in as_frames(clip)])
+    # All levels and channels alike: what was added, over how strong it is where it lies.
+    noise = clip - scene()
+    power = np.zeros(SIZE)
+    for channel in range(3):
+        level = (scene()[..., channel] * LEVELS).astype(int)
+        plane = noise[..., channel].copy()
+        for number in np.unique(level):
+            plane[:, level == number] /= plane[:, level == number].std()
+        power += np.square(np.abs(np.fft.fft2(plane))).mean(0)
+    square = np.add.outer(*(np.square(np.fft.fftfreq(count)) for count in SIZE))
+    there = 1 / (2 * np.pi * np.sqrt((power * square).sum() / power.sum()))
+    here = found.spectrum.trace(axis1=-2, axis2=-1)
+    double = np.where(np.isin(np.arange(BLOCK_PX // 2 + 1), (0, BLOCK_PX // 2)), 1, 2)
+    rate = np.fft.fftfreq(BLOCK_PX)
+    over = np.add.outer(np.square(rate), np.square(np.fft.rfftfreq(BLOCK_PX)))
+    mean = (here * double * over).sum() / (here * double).sum()
+    assert 1 / (2 * np.pi * np.sqrt(mean)) == pytest.approx(there, rel=0.012)
+
+
 def test_weave_flicker_and_a_codecs_rounding_do_not_pass_for_grain():
     clip = film(weave_px=1.0, flicker=0.03, blur_px=(0.6, 0.6))
     clip = np.rint(clip * 255).astype(np.float32) / 255

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.grain.profile import BLOCK_PX, LEVELS, GrainProfile
-from restore.grain.spectrum import completed
+from restore.grain.spectrum import completed, window
 from restore.grain.strength import Strengths, shares
 from restore.motion.camera import MotionModel, global_motion
 
@@ -189,9 +189,7 @@ def _summed(blocks: Blocks) -> _Sums:
     variance = rest.var((2, 3))
     # Every block counts alike, whatever its level's strength.
     even = rest / np.sqrt(np.maximum(variance, np.float32(_LEAST**2)))[:, :, None, None]
-    window = np.hanning(BLOCK_PX + 2)[1:-1]
-    plane = np.outer(window, window)
-    plane /= np.sqrt(np.square(plane).sum())
+    plane = np.outer(window(), window())
     waves = np.fft.rfft2(even * plane.astype(np.float32))
     kept = _without_lines(waves)
     if kept.sum() < _ENOUGH:

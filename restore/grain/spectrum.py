@@ -9,16 +9,23 @@ from numpy.typing import NDArray
 
 from restore.grain.profile import BLOCK_PX
 
-__all__ = ["completed"]
+__all__ = ["completed", "window"]
 
 Doubles = NDArray[np.float64]
 
 _RIDGE: Final = 1.3  # times what its neighbours say, that a line's power may be
+_SHARPER: Final = (0.6, 1.5)  # times its power that a frequency may become
 _STEEPEST: Final = 0.25  # of the logarithm of power over frequency squared, at a ridge
 
 
+def window() -> Doubles:
+    """What blocks are multiplied by before their spectrum is taken, ``[BLOCK_PX]``, of power 1."""
+    hann = np.hanning(BLOCK_PX + 2)[1:-1]
+    return np.asarray(hann / np.sqrt(np.square(hann).sum()))
+
+
 def completed(spectrum: Doubles) -> tuple[Doubles, Doubles]:
-    """Take lines out, put the coarsest grain back, and scale to mean power 1.
+    """Take lines out, put the coarsest grain back, undo the window, and scale to mean power 1.
 
     Args:
         spectrum: ``[BLOCK_PX, BLOCK_PX // 2 + 1, 3, 3]`` of windowed blocks without their plane.
@@ -26,7 +33,7 @@ def completed(spectrum: Doubles) -> tuple[Doubles, Doubles]:
     Returns:
         The gain ``[3]`` that this makes in strength, and the spectrum.
     """
-    out = _filled(_smoothed(spectrum))
+    out = _sharpened(_filled(_smoothed(spectrum)))
     double = np.full(BLOCK_PX // 2 + 1, 2.0)
     double[[0, -1]] = 1
     before, after = (np.einsum("hwcc,w->c", part, double) / BLOCK_PX**2 for part in (spectrum, out))
@@ -82,3 +89,25 @@ def _filled(spectrum: Doubles) -> Doubles:
         rise = np.exp(slope * (square[near].mean() - square[tuple(place)]))
         out[tuple(place)] = spectrum[near].mean(0) * rise
     return out
+
+
+def _sharpened(spectrum: Doubles) -> Doubles:
+    """With the slopes that the window has made gentler, of the same power as a whole.
+
+    A window mixes each frequency with its neighbours. How much that is, mixing once more shows.
+    """
+    # Mixing frequencies is to weigh lags by how much of the window overlaps with itself; that
+    # power between the profile's frequencies is linear counts as mixing, too.
+    lags = np.fft.rfft(window(), 2 * BLOCK_PX)
+    overlap = np.fft.irfft(np.square(np.abs(lags)))[: BLOCK_PX // 2 + 1]
+    even = np.concatenate([overlap, overlap[-2:0:-1]])
+    weight = even * np.square(np.sinc(np.fft.fftfreq(BLOCK_PX)))
+    weight /= weight[0]
+    power = np.einsum("hwcc->hw", spectrum)
+    whole = np.concatenate([power, np.roll(power[::-1], 1, 0)[:, -2:0:-1]], 1)
+    mixed = np.fft.ifft2(np.fft.fft2(whole) * np.outer(weight, weight)).real
+    gain = np.clip(power / np.maximum(mixed[:, : power.shape[1]], 1e-12), *_SHARPER)
+    out = spectrum * gain[..., None, None]
+    double = np.full(BLOCK_PX // 2 + 1, 2.0)
+    double[[0, -1]] = 1
+    return np.asarray(out * (power @ double).sum() / ((power * gain) @ double).sum())
