@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.motion.flow import Effort, flow8
 from restore.motion.veil import REACH_PX, Evidence, Veil, evidence_of, veil_of
 
-__all__ = ["Line", "LineRules", "find_lines", "reduced"]
+__all__ = ["Line", "LineRules", "find_lines", "lines_of"]
 
 Plane = NDArray[Any]  # float32
 Doubles = NDArray[np.float64]
@@ -120,14 +122,12 @@ class Line:
         return np.convolve(np.pad(path, 1, mode="edge"), np.ones(3) / 3, mode="valid")
 
 
-def reduced(frame: Tensor) -> Plane:
-    """What a search for lines sees of a frame: luma, rows averaged.
+def lines_of(frame: Tensor, rules: LineRules) -> list[Line]:
+    """The thin lines down a frame, whatever they are, clearest first.
 
     Args:
-        frame: ``[3, h, w]`` float32.
-
-    Returns:
-        ``[h / 8, w]`` float32, of 24 rows at least.
+        frame: ``[3, h, w]`` float32, nominal 0..1.
+        rules: what counts; half the length does here, since later tests decide.
     """
     import cv2
 
@@ -136,16 +136,16 @@ def reduced(frame: Tensor) -> Plane:
     planes = [
         cv2.resize(plane.numpy(), size, interpolation=cv2.INTER_AREA) for plane in frame.cpu()
     ]
-    return np.asarray(sum(planes[1:], planes[0]) / 3, np.float32)
+    return _lines_of(np.asarray(sum(planes[1:], planes[0]) / 3, np.float32), rules)
 
 
 def find_lines(
     window: Sequence[Tensor],
     centre: int,
     rules: LineRules,
-    seen: Callable[[Tensor], Plane] = reduced,
-) -> list[Line]:
-    """The scratches of one frame.
+    seen: Callable[[Tensor], list[Line]] | None = None,
+) -> list[Veil]:
+    """The scratches of one frame, each as what it does to it.
 
     A line is searched as the best path down the frame through what is narrower than a few pixels
     (thin extrema that last down the columns, as in A. Kokaram, "Motion Picture Restoration", 1998,
@@ -159,32 +159,33 @@ def find_lines(
         window: T frames ``[3, h, w]`` float32, nominal 0..1.
         centre: place of the frame in the window.
         rules: what counts.
-        seen: :func:`reduced`, or what remembers its results.
+        seen: what remembers the results of :func:`lines_of`; None works them out here.
     """
     height, width = window[centre].shape[-2:]
     if height < _BANDS * 2 or width < 4 * REACH_PX:
         return []
-    frames = [seen(frame) for frame in window]
+    look = seen or partial(lines_of, rules=rules)
     picture = window[centre].cpu().numpy()
-    here: list[tuple[Line, Evidence]] = []
-    for line in _lines_of(frames[centre], rules):
+    here: list[tuple[Line, Veil, Evidence]] = []
+    for line in look(window[centre]):
         if line.cover >= rules.length * _PART:
-            found = evidence_of(picture, line.veil(picture), max(_BANDS, height // _PIECE_ROWS))
+            veil = line.veil(picture)
+            found = evidence_of(picture, veil, max(_BANDS, height // _PIECE_ROWS))
             if _plain(line, found, width, rules) or _seen_through(found, _STRICT):
-                here.append((line, found))
+                here.append((line, veil, found))
     if not here:
         return []
     others = {
-        number - centre: _lines_of(frame, rules)
-        for number, frame in enumerate(frames)
-        if not np.array_equal(frame, frames[centre])
+        number - centre: look(frame)
+        for number, frame in enumerate(window)
+        if not torch.equal(frame, window[centre])
     }
     flows = {step: _drift(window[centre], window[centre + step]) for step in others}
-    kept: list[Line] = []
-    for line, found in here:
+    kept: list[Veil] = []
+    for line, veil, found in here:
         verdict = _is_scratch(line, others, flows, rules.length)
         if verdict or (verdict is None and _seen_through(found, _USUAL)):
-            kept.append(line)
+            kept.append(veil)
     return kept
 
 
@@ -217,14 +218,13 @@ def _seen_through(found: Evidence, least: Evidence) -> bool:
 
 
 def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
-    """Thin lines down a frame of reduced rows, clearest first."""
+    """The same of luma, ``[h / 8, w]``, of 24 rows at least."""
     width = frame.shape[1]
     found: list[Line] = []
     for sign in (1, -1):
         bands, step = _thin(frame * np.float32(sign), rules.width_px)
         spread = 1.4826 * np.median(np.abs(bands), axis=1, keepdims=True)
         marks = bands / np.maximum(spread, 0.0025) * rules.sensitivity
-        # Half the length here: what a line is, later tests decide.
         for path in _paths(marks, 0.5 * rules.length):
             on = np.arange(_BANDS), np.clip(np.rint(path).astype(np.intp), 0, width - 1)
             upright = float(np.ptp(path)) <= max(_LEAN_PX, _LEAN * width)

@@ -141,7 +141,7 @@ def evidence_of(picture: Plane, veil: Veil, bands: int) -> Evidence:
     )
 
 
-def lift(picture: Plane, veil: Veil, rows: Mask, strength: float) -> Mask:
+def lift(picture: Plane, veil: Veil, strength: float) -> Mask:
     """Take a veil away, in place.
 
     What shines through is brought up again; where little does, that would bring up noise, and a
@@ -151,7 +151,6 @@ def lift(picture: Plane, veil: Veil, rows: Mask, strength: float) -> Mask:
     Args:
         picture: ``[3, h, w]`` float32, changed in place.
         veil: fitted to a line in it.
-        rows: ``[h]`` where it is taken away.
         strength: share of the repair that is put in place.
 
     Returns:
@@ -165,7 +164,7 @@ def lift(picture: Plane, veil: Veil, rows: Mask, strength: float) -> Mask:
     trust = np.clip((0.8 - hidden) / 0.2, 0, 1)
     fixed = trust * cleared + (1 - trust) * strip.scene
     offsets = np.abs(np.arange(-REACH_PX, REACH_PX + 1))
-    where = (offsets <= veil.half_px) & strip.inside & rows[:, None]
+    where = (offsets <= veil.half_px) & strip.inside & veil.rows[:, None]
     down, across = np.nonzero(where)
     at = down, strip.columns[where]
     change = strength * (fixed - strip.seen)[down, across]

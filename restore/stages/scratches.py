@@ -14,8 +14,8 @@ from torch import Tensor
 from restore.engine.remember import Remembered
 from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.engine.trace import Trace
-from restore.motion.lines import Line, LineRules, find_lines, reduced
-from restore.motion.veil import lift
+from restore.motion.lines import LineRules, find_lines, lines_of
+from restore.motion.veil import Veil, lift
 from restore.stages import StageContext
 
 __all__ = ["Scratches"]
@@ -61,7 +61,9 @@ class Scratches:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._seen = Remembered(reduced, 2 * _RADIUS + 1)
+        rules = LineRules(settings.sensitivity, settings.length, settings.width_px)
+        self._rules = rules
+        self._seen = Remembered(lambda frame: lines_of(frame, rules), 2 * _RADIUS + 1)
         self._frames = 0
         self._lines = 0
 
@@ -114,16 +116,13 @@ class Scratches:
             out[number, 0] = torch.from_numpy(touched)
         return out.to(windows)
 
-    def _found(self, window: Sequence[Tensor]) -> list[Line]:
-        settings = self._settings
-        rules = LineRules(settings.sensitivity, settings.length, settings.width_px)
-        return find_lines(window, _RADIUS, rules, self._seen.of)
+    def _found(self, window: Sequence[Tensor]) -> list[Veil]:
+        return find_lines(window, _RADIUS, self._rules, self._seen.of)
 
 
-def _clear(picture: Plane, lines: Sequence[Line], strength: float) -> Mask:
-    """Take lines out of ``[3, h, w]`` in place; ``[h, w]`` where that may have changed it."""
+def _clear(picture: Plane, veils: Sequence[Veil], strength: float) -> Mask:
+    """Take veils off ``[3, h, w]`` in place; ``[h, w]`` where that may have changed it."""
     touched = np.zeros(picture.shape[-2:], np.bool_)
-    for line in lines:
-        veil = line.veil(picture)
-        touched |= lift(picture, veil, veil.rows, strength)
+    for veil in veils:
+        touched |= lift(picture, veil, strength)
     return touched
