@@ -228,10 +228,13 @@ def _fitted(strip: _Strip, veil: Veil, half_px: int) -> Veil:
         for plane in (behind, _depth(strip, core))
     )
     hidden, light, weight = _hidden_and_light(scene, depth, weight)
-    own = _down(light - hidden * strip.scene.mean(1), _SMOOTH_ROWS)[:, None]
-    shown = np.where(strip.inside & veil.rows[:, None], 1.0, 0.0)
-    profile = _profile(strip, own, shown * weight[:, None])
-    off = _moved(strip, profile, own, shown * np.sqrt(calm)[:, None])
+    own = _down(light - hidden * (strip.left + strip.right) / 2, _SMOOTH_ROWS)
+    # All that the channels say of profile and path: what is seen along the veil's own colour.
+    along = np.einsum("hnc,hc->hn", strip.seen - strip.scene, own)
+    power = np.broadcast_to(np.square(own).sum(1)[:, None], along.shape)
+    shown = strip.inside & veil.rows[:, None]
+    profile = _profile(strip.away, along, power, shown * weight[:, None])
+    off = _moved(strip.away, profile, along, power, shown * calm[:, None])
     highest = float(profile.max())
     profile = profile / (highest if highest > 0.05 else 1.0)
     far = np.abs(_KNOTS[np.abs(profile) > 0.07])
@@ -262,14 +265,20 @@ def _hidden_and_light(
     return hidden, light, kept
 
 
-def _profile(strip: _Strip, own: Doubles, weight: Doubles) -> Doubles:
-    """The profile, not scaled, by least squares with its second differences held small."""
-    place = (strip.away - _KNOTS[0]) / 0.5
+def _profile(away: Doubles, along: Doubles, power: Doubles, weight: Doubles) -> Doubles:
+    """The profile, not scaled, by least squares with its second differences held small.
+
+    Args:
+        away: ``[h, n]`` px from the path.
+        along: ``[h, n]`` what is seen there, times what the veil does at its core.
+        power: ``[h, n]`` the latter squared, summed over the channels.
+        weight: ``[h, n]`` what each place counts.
+    """
+    place = (away - _KNOTS[0]) / 0.5
     low = np.clip(np.floor(place), 0, len(_KNOTS) - 2).astype(np.intp)
     part = place - low
     near = (weight * ((part >= 0) & (part <= 1))).ravel()
-    squares = near * np.broadcast_to(np.square(own).sum(-1), weight.shape).ravel()
-    targets = near * ((strip.seen - strip.scene) * own).sum(-1).ravel()
+    squares, targets = near * power.ravel(), near * along.ravel()
     at, part = low.ravel(), part.ravel()
     size = len(_KNOTS)
     normal = np.diag(_sums(at, squares * (1 - part) ** 2, size))
@@ -284,15 +293,16 @@ def _sums(at: NDArray[np.intp], values: Doubles, size: int) -> Doubles:
     return np.asarray(np.bincount(at, values, size))
 
 
-def _moved(strip: _Strip, profile: Doubles, own: Doubles, weight: Doubles) -> Doubles:
+def _moved(
+    away: Doubles, profile: Doubles, along: Doubles, power: Doubles, weight: Doubles
+) -> Doubles:
     """``[h]`` px by which the path is off, a smooth curve, from how the profile slopes."""
     ahead, there, back = (
-        np.interp(strip.away + step, _KNOTS, profile, left=0.0, right=0.0)[..., None]
-        for step in (0.1, 0.0, -0.1)
+        np.interp(away + step, _KNOTS, profile, left=0.0, right=0.0) for step in (0.1, 0.0, -0.1)
     )
-    slope = -(ahead - back) / 0.2 * own * weight[..., None]
-    off = (strip.seen - strip.scene - there * own) * weight[..., None]
-    pull, hold = (slope * off).sum((1, 2)), np.square(slope).sum((1, 2))
+    slope = (back - ahead) / 0.2 * weight
+    pull = (slope * (along - there * power)).sum(1)
+    hold = (slope * (back - ahead) / 0.2 * power).sum(1)
     height = len(pull)
     knots = np.linspace(0, height - 1, _BENDS)
     hats = np.clip(1 - np.abs(np.arange(height)[:, None] - knots) / (knots[1] - knots[0]), 0, None)
