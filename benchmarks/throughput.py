@@ -201,10 +201,10 @@ def measure(
     peers: tuple[str, ...],
     peer_frames: int,
     precisions: tuple[str, ...],
+    backends: tuple[str, ...],
 ) -> list[Row]:
     """All rows of one network."""
     where, text = choose_device(device), f"{size[1]}x{size[0]}"
-    backends = ("torch", "openvino") if where.type == "cpu" else ("torch",)
     rows: dict[str, Row] = {}
     ways: dict[str, _Ours] = {}
     for precision, backend in product(precisions, backends):
@@ -295,6 +295,9 @@ def main() -> None:
     parser.add_argument("--peers", help="names with commas, all, or none")
     parser.add_argument("--peer-frames", type=int, help="of the peers' clip, if not the same")
     parser.add_argument("--precisions", default="exact,fast")
+    parser.add_argument(
+        "--backends", help="as --backend has them; else torch, on a CPU openvino too"
+    )
     parser.add_argument("--quick", action="store_true", help="under four minutes")
     parser.add_argument("--out", type=Path, help="write the figures here too")
     options = parser.parse_args()
@@ -312,6 +315,7 @@ def main() -> None:
     text = options.size or ("720x576" if on_gpu else "128x96" if options.quick else "360x288")
     width, height = map(int, text.split("x"))
     frames = options.frames or (48 if on_gpu else 2 if options.quick else 4)
+    usual = "torch" if on_gpu else "torch,openvino"
     limit_s = options.seconds or (3.0 if on_gpu else 1.0 if options.quick else 10.0)
     began, rows = time.perf_counter(), []
     head = {
@@ -325,7 +329,8 @@ def main() -> None:
             rows += measure(ANCHORS[model], Path(name), str(where), (height, width), frames=frames,
                             limit_s=limit_s, peers=peers,
                             peer_frames=options.peer_frames or frames,
-                            precisions=tuple(options.precisions.split(",")))  # fmt: skip
+                            precisions=tuple(options.precisions.split(",")),
+                            backends=tuple((options.backends or usual).split(",")))  # fmt: skip
             show([row for row in rows if row.model == model])
             if options.out:  # after each: the next one may take longer than there is time
                 table = {

@@ -1,15 +1,17 @@
-"""What computes the networks: torch, OpenVINO on a CPU or TensorRT on a GPU, where installed."""
+"""What computes the networks: torch, its compiler, or OpenVINO or TensorRT where installed."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from importlib import metadata
 
 from restore.errors import InvalidInput, MissingExtra
 
 __all__ = ["BACKENDS", "backend_version", "choose_backend"]
 
-BACKENDS = ("auto", "torch", "openvino", "tensorrt")
+BACKENDS = ("auto", "torch", "openvino", "tensorrt", "compile")
 
 
 def choose_backend(wanted: str, device_type: str) -> str:
@@ -20,17 +22,20 @@ def choose_backend(wanted: str, device_type: str) -> str:
         device_type: ``cpu``, ``cuda`` ...
 
     Returns:
-        ``torch``, ``openvino`` or ``tensorrt``; ``auto`` where each network shall go by what pays
-        for it.
+        ``torch``, ``openvino``, ``tensorrt`` or ``compile``; ``auto`` where each network shall go
+        by what pays for it.
 
     Raises:
-        InvalidInput: another name, OpenVINO for a GPU, or TensorRT for anything else.
+        InvalidInput: another name, OpenVINO for a GPU, TensorRT for anything else, torch's compiler
+            for neither.
         MissingExtra: one was named that is not installed.
     """
     if wanted not in BACKENDS:
         raise InvalidInput(f"backend {wanted!r}", f"one of {', '.join(BACKENDS)}")
     if wanted == "tensorrt":
         return _tensorrt(device_type)
+    if wanted == "compile":
+        return _compile(device_type)
     can = device_type == "cpu" and importlib.util.find_spec("openvino") is not None
     if wanted == "auto":
         return "auto" if can else "torch"
@@ -65,6 +70,23 @@ def _tensorrt(device_type: str) -> str:
     return "tensorrt"
 
 
+def _compile(device_type: str) -> str:
+    if device_type not in ("cpu", "cuda"):
+        raise InvalidInput(
+            f"backend 'compile' on device {device_type!r}",
+            "the CPU or an NVIDIA GPU, which torch.compile is tried on",
+            "Leave --backend out.",
+        )
+    # On a GPU torch brings what it needs along.
+    if device_type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++"))):
+        raise InvalidInput(
+            "backend 'compile' on a machine without a C++ compiler",
+            "a c++ or g++ in the search path, which torch.compile calls",
+            "Install g++, or leave --backend out.",
+        )
+    return "compile"
+
+
 def backend_version(name: str) -> str:
     """The backend with its installed version, such as ``openvino 2026.4.1``."""
-    return f"{name} {metadata.version(name)}"
+    return f"{name} {metadata.version('torch' if name == 'torch.compile' else name)}"

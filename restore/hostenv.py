@@ -6,6 +6,8 @@ import ctypes
 import os
 import platform
 
+from restore.cache import cache_folder
+
 __all__ = ["tune_host"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -19,9 +21,13 @@ def tune_host() -> None:
     that the user set stays, and it has an effect only before torch is loaded. Large blocks stay in
     the C library's heap instead of being mapped and zeroed anew for every activation. All threads
     share one heap: frames go from thread to thread, and what one thread's heap gave back another's
-    would ask for anew (a film job's peak is a quarter lower so).
+    would ask for anew (a film job's peak is a quarter lower so). What torch's compiler makes is
+    kept with our own.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    folder = cache_folder("compiled")
+    if folder is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     if platform.system() != "Linux":
         return
     try:

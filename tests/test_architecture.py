@@ -8,13 +8,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "restore"
 
 # Room -> rooms it may import. The vocabulary is open to all.
-VOCABULARY = {"errors", "time", "color", "frames", "precision", "backend", "validation"}
+VOCABULARY = {
+    *("errors", "time", "color", "frames", "precision", "backend", "validation", "cache"),
+}
 ALLOWED = {
     "errors": set(),
     "time": {"errors"},
     "color": set(),
     "frames": {"errors", "time", "color"},
-    "hostenv": set(),
+    "cache": set(),
+    "hostenv": {"cache"},
     "precision": {"errors"},
     "backend": {"errors"},
     "validation": {"errors"},

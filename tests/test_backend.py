@@ -18,9 +18,10 @@ from restore.engine.footprint import peak_bytes_per_px
 from restore.engine.settings import EngineSettings
 from restore.errors import InvalidInput, MissingExtra
 from restore.jobs.durable import make_durable
+from restore.models.compiled_net import CompiledNet
 from restore.models.openvino_net import OpenVinoNet
 from restore.models.store import ModelStore
-from restore.models.tensorrt_net import TensorRtNet
+from restore.models.tensorrt_net import TENSORRT
 from restore.precision import choose_dtype
 from restore.recipe import load_preset
 from restore.stages import StageContext, build_stage
@@ -120,7 +121,7 @@ def test_tiles_are_the_same_with_either_backend(tmp_path):
 def test_what_may_be_asked_for(monkeypatch):
     assert choose_backend("torch", "cuda") == "torch"
     assert choose_backend("auto", "cuda") == "torch"
-    with pytest.raises(InvalidInput, match="one of auto, torch, openvino, tensorrt"):
+    with pytest.raises(InvalidInput, match="one of auto, torch, openvino, tensorrt, compile"):
         EngineSettings(backend="tensorflow")
     with pytest.raises(InvalidInput, match="--device cpu"):
         choose_backend("openvino", "cuda")
@@ -148,7 +149,7 @@ def test_tensorrt_is_for_a_gpu_and_where_it_is_installed(monkeypatch):
 )
 def test_torch_computes_what_tensorrt_cannot():
     descriptor = spandrel.ModelLoader().load_from_state_dict(seeded_network("compact").state_dict())
-    compiled = TensorRtNet(descriptor, descriptor, "float32")
+    compiled = CompiledNet(TENSORRT, descriptor, descriptor, "float32")
     x = torch.rand(1, 3, 16, 20, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.equal(compiled(x), descriptor(x))

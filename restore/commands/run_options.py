@@ -219,8 +219,9 @@ Precision = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        help="torch, openvino or tensorrt (the extras of those names, on the CPU and on a GPU), or "
-        "auto: OpenVINO where it is installed and quicker.",
+        help="torch, openvino or tensorrt (the extras of those names, on the CPU and on a GPU), "
+        "compile (torch.compile; the first job of a size starts slowly), or auto: OpenVINO where "
+        "it is installed and quicker.",
         rich_help_panel=_ENGINE,
     ),
 ]

@@ -1,7 +1,7 @@
-"""The folder on disk in which compiled kernels, and what came of their trials, are kept.
+"""What is kept of kernels on disk: compiled code, and what came of their trials.
 
-It is ``kernels`` in ``$RESTORE_CACHE_DIR``, or in ``restore`` in the user's XDG cache folder. Where
-it cannot be written nothing is kept, and nothing fails.
+It lies in the folder ``kernels`` of :mod:`restore.cache`. Where that cannot be written nothing is
+kept, and nothing fails.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from restore.cache import cache_folder
+
 __all__ = ["keep", "kept_folder"]
 
 
 def kept_folder() -> Path | None:
-    """Where it is; None for a user without a home, as containers run programs for."""
-    named, cache = os.environ.get("RESTORE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        if named:
-            return Path(named).expanduser() / "kernels"
-        home = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return home / "restore" / "kernels"
+    """Where it is; None where there is no place for it."""
+    return cache_folder("kernels")
 
 
 def keep(place: Path, content: bytes) -> None:

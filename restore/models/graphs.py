@@ -22,6 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from restore.cache import cache_folder
+
 __all__ = ["KeptGraphs", "default_folder"]
 
 _FORM = 2  # to be raised where the way of converting changes
@@ -33,19 +35,8 @@ _FILES = ("graph.xml", "graph.bin")
 
 
 def default_folder() -> Path | None:
-    """``$RESTORE_CACHE_DIR``, or ``restore`` in the user's XDG cache folder; with ``graphs``.
-
-    None for a user without a home, as containers run programs for.
-    """
-    named = os.environ.get("RESTORE_CACHE_DIR")
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        if named:
-            return Path(named).expanduser() / "graphs"
-        home = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return home / "restore" / "graphs"
+    """``graphs`` in the folder of :mod:`restore.cache`; None where there is no place for it."""
+    return cache_folder("graphs")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from restore.models.reach import Tiling
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.models.compiled_net import CompiledNet
     from restore.models.openvino_net import OpenVinoNet
-    from restore.models.tensorrt_net import TensorRtNet
 
 __all__ = ["LoadedModel", "ModelPart"]
 
@@ -117,7 +117,7 @@ class LoadedModel:
         """
         return self.by(None, x)
 
-    def by(self, compiled: OpenVinoNet | TensorRtNet | None, x: Tensor) -> Tensor:
+    def by(self, compiled: OpenVinoNet | CompiledNet | None, x: Tensor) -> Tensor:
         """As a call, computed by a compiled network where there is one."""
         import torch
 

@@ -12,11 +12,13 @@ from torch import Tensor
 from restore.backend import backend_version
 from restore.engine.stage import StageSpec, Tiling
 from restore.models.choose import choose_model
+from restore.models.compiled_net import CompiledNet
 from restore.models.graphs import KeptGraphs, default_folder
+from restore.models.inductor_net import INDUCTOR
 from restore.models.load import LoadedModel, load_model
 from restore.models.openvino_net import PAYS_FOR, OpenVinoNet
 from restore.models.place import placed
-from restore.models.tensorrt_net import CANNOT_HELP, TensorRtNet
+from restore.models.tensorrt_net import TENSORRT
 from restore.stages import StageContext
 
 __all__ = ["Network", "load_for"]
@@ -40,10 +42,13 @@ def load_for(
     return load_model(choice.name, store=context.store, blend=blend), choice.reason
 
 
+_COMPILERS = {"tensorrt": TENSORRT, "compile": INDUCTOR}
+
+
 def _package(backend: str, architecture: str) -> str:
     """The package that shall compute an architecture; empty for torch."""
-    if backend == "tensorrt":
-        return "" if architecture in CANNOT_HELP else "torch-tensorrt"
+    if compiler := _COMPILERS.get(backend):
+        return "" if architecture in compiler.leaves_out else compiler.package
     pays = backend == "auto" and architecture in PAYS_FOR
     return "openvino" if backend == "openvino" or pays else ""
 
@@ -68,7 +73,7 @@ class Network:
         self._note = note
         self._exact = model
         self._quicker = _package(backend, model.architecture)
-        self._compiled: OpenVinoNet | TensorRtNet | None = None
+        self._compiled: OpenVinoNet | CompiledNet | None = None
         self._placed = model
         self.spec = StageSpec(
             name=stage,
@@ -125,9 +130,14 @@ class Network:
             folder = default_folder()
             kept = None if folder is None else KeptGraphs(folder, self._exact.identity)
             self._compiled = OpenVinoNet(self._exact.descriptor, self._placed.dtype, kept)
-        elif self._quicker == "torch-tensorrt" and device.type == "cuda":
-            by_torch = self._placed.descriptor
-            self._compiled = TensorRtNet(self._exact.descriptor, by_torch, self._placed.dtype)
+        for compiler in _COMPILERS.values():
+            if self._quicker == compiler.package and device.type in compiler.devices:
+                self._compiled = CompiledNet(
+                    compiler,
+                    self._exact.descriptor,
+                    self._placed.descriptor,
+                    self._placed.dtype,
+                )
 
     def plain(self) -> Network:
         """The same network by torch alone, whose memory can be counted."""

@@ -72,7 +72,7 @@ class WindowNetwork:
         }
         if self._frames:
             facts["aligned"] = f"{1 + self._trust / self._frames:.1f} frames for each pixel"
-        if self._backend in ("openvino", "tensorrt"):
+        if self._backend not in ("auto", "torch"):
             facts["backend"] = backend_version("torch")
             facts["backend note"] = "networks over several frames are computed by torch"
         if self._note:
