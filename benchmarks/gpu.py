@@ -45,13 +45,11 @@ class Part:
         name: of its files in the folder.
         arguments: of the interpreter; ``{out}`` stands for its result.
         limit_s: what it may take.
-        kernels: ``RESTORE_KERNELS`` for it; empty for what is usual.
     """
 
     name: str
     arguments: tuple[str, ...]
     limit_s: float
-    kernels: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,9 @@ def all_parts(*, dry_run: bool) -> tuple[Part, ...]:
     tiny = ("--dry-run",) if dry_run else ()
     heads = (*tiny, "--networks", "omnisr-1x") if dry_run else ()
     parts = [
+        # Kernels that no card has run to the end: what comes of their trials is kept for the rest.
+        Part("trials", ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", tests[1],
+                        *(tests[2:] if dry_run else _tests("prove_themselves_apart"))), 90),
         *(
             Part(
                 f"throughput-{name}",
@@ -102,19 +103,16 @@ def all_parts(*, dry_run: bool) -> tuple[Part, ...]:
             )
             for name, (ours, theirs) in networks.items()
         ),
-        # Kernels that no card has run to the end, each in a process that they can take with them.
-        Part("untried", ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", tests[1],
-                         *(tests[2:] if dry_run else _tests("untried_kernels"))), 45, "all"),
-        Part("untried-omnisr-1x", ("-m", "benchmarks.throughput", "--models",
+        Part("compile-omnisr-1x", ("-m", "benchmarks.throughput", "--models",
                                    "span-48" if dry_run else "omnisr-1x", *device, *speed,
-                                   "--frames", "1" if dry_run else "32", "--peer-frames", "1",
-                                   "--precisions", "fast", "--peers", "spandrel",
-                                   "--out", "{out}"), 45, "all"),
+                                   "--frames", "1" if dry_run else "16", "--peers", "none",
+                                   "--precisions", "fast", "--backends", "compile",
+                                   "--out", "{out}"), 75),
         Part("pipeline", ("-m", "benchmarks.pipeline", *device, *walk, "--out", "{out}",
                           "--trace", "{out}.trace"), 45),
-        Part("flow", ("-m", "benchmarks.flow_speed", *device, *tiny, "--out", "{out}"), 75, "all"),
+        Part("flow", ("-m", "benchmarks.flow_speed", *device, *tiny, "--out", "{out}"), 75),
         Part("tests", ("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests), 60),
-        Part("kernels", ("-m", "benchmarks.kernels", *device, *tiny, "--out", "{out}"), 45, "all"),
+        Part("kernels", ("-m", "benchmarks.kernels", *device, *tiny, "--out", "{out}"), 45),
         Part("attention", ("-m", "benchmarks.attention", *device, *heads, "--out", "{out}"), 60),
         Part("diffusion", ("-m", "benchmarks.diffusion", *device, *tiny, "--json", "{out}"), 90),
     ]  # fmt: skip
@@ -156,8 +154,6 @@ def _one(part: Part, folder: Path, limit_s: float) -> Done:
     command = [sys.executable, *(text.replace("{out}", str(out)) for text in part.arguments)]
     path = os.pathsep.join((str(_ROOT), str(_ROOT / "client"), os.environ.get("PYTHONPATH", "")))
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path.rstrip(":")}
-    if part.kernels:
-        environment["RESTORE_KERNELS"] = part.kernels
     began = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
