@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,6 +80,13 @@ def test_one_that_hangs_is_ended_and_not_held_against_it_later(runs, tmp_path):
     assert not (tmp_path / "cache" / "kernels").exists()
 
 
+def test_a_child_whose_parent_is_gone_ends_itself():
+    child = [sys.executable, "-m", "restore.kernels.prove"]
+    asked = ["tests.kernel_proofs:hangs", "cpu", "float16", "4"]
+    ended = subprocess.run([*child, *asked], timeout=60, check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGALRM
+
+
 def test_a_device_that_cannot_be_used_says_nothing_of_the_kernels(runs, tmp_path):
     lost = Trial("tests.kernel_proofs:right", "cuda:63", "float16")
     assert "trial ended with code 1" in tried(lost, _CARD)
@@ -115,23 +125,25 @@ def test_a_family_is_trusted_on_its_device_once_it_is_right(runs, monkeypatch):
 
     monkeypatch.setattr(proving, "tried", on_the_cpu)
     second, first = torch.device("cuda", 1), torch.device("cuda", 0)
+    half = torch.bfloat16
 
     def trouble(name):
-        return proving.trouble_apart(name, f"tests.kernel_proofs:{name}", second, torch.bfloat16)
+        return proving.trouble_apart(name, f"tests.kernel_proofs:{name}", second, half)
 
     assert "SIGSEGV" in trouble("ends")
-    assert not can_try(second, "ends")
-    assert not can_try(second, "right")
+    assert not can_try(second, "ends", half)
+    assert not can_try(second, "right", half)
     assert trouble("right") == ""
-    assert can_try(second, "right")
-    assert not can_try(first, "right")
-    assert not can_try(second, "ends")
+    assert can_try(second, "right", half)
+    assert not can_try(first, "right", half)
+    assert not can_try(second, "right", torch.float16)
+    assert not can_try(second, "ends", half)
     assert trouble("right") == ""
     assert len(outcomes) == 2
     monkeypatch.setenv("RESTORE_KERNELS", "off")
-    assert not can_try(second, "right")
+    assert not can_try(second, "right", half)
     monkeypatch.setenv("RESTORE_KERNELS", "all")
-    assert can_try(first, "ends")
+    assert can_try(first, "ends", half)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not there")

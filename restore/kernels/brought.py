@@ -78,7 +78,7 @@ def brought(ends: tuple[Tensor, Tensor], found: Sequence[Found], time: float, sc
     """As the twin; by the kernel where it can run. ``P`` is then a power of two."""
     packed, numbers = ends[0].shape[1], ends[0].numel()
     fits = len(found) < _MOST_STEPS and packed & (packed - 1) == 0 and 8 * numbers < _MOST_NUMBERS
-    if not (fits and can_try(ends[0].device, _FAMILY)):
+    if not (fits and can_try(ends[0].device, _FAMILY, ends[0].dtype)):
         return brought_plain(ends, found, time, scale)
     from restore.kernels.brought_triton import run_brought
 
@@ -111,7 +111,7 @@ def blended_plain(first: Tensor, second: Tensor, found: Sequence[Found]) -> Tens
 def blended(first: Tensor, second: Tensor, found: Sequence[Found]) -> Tensor:
     """As the twin; by the kernel where it can run."""
     fits = len(found) <= _MOST_STEPS and 8 * first.numel() < _MOST_NUMBERS
-    if not (fits and can_try(first.device, _FAMILY)):
+    if not (fits and can_try(first.device, _FAMILY, found[-1].raw.dtype)):
         return blended_plain(first, second, found)
     from restore.kernels.brought_triton import run_blended
 

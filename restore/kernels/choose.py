@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3.2e-2}
 #: Value of ``RESTORE_KERNELS`` with which kernels run that did not prove themselves apart.
 TRY_ALL = "all"
 
-_trusted: set[tuple[str, int | None]] = set()
+_trusted: set[tuple[str, int | None, torch.dtype]] = set()
 
 
 @lru_cache(maxsize=1)
@@ -39,7 +39,7 @@ def can_run(device: torch.device) -> bool:
     return _has_triton() and wanted and (device.type == "cuda" or interpreted)
 
 
-def can_try(device: torch.device, family: str) -> bool:
+def can_try(device: torch.device, family: str, dtype: torch.dtype) -> bool:
     """The same for kernels that no card has run to the end: once they proved themselves apart.
 
     With ``RESTORE_KERNELS=all`` without that, as the trial itself runs them.
@@ -47,16 +47,17 @@ def can_try(device: torch.device, family: str) -> bool:
     Args:
         device: where.
         family: name of the kernels.
+        dtype: what they would run in; each format has a trial of its own.
     """
     if not can_run(device):
         return False
     asked = os.environ.get("RESTORE_KERNELS") == TRY_ALL
-    return device.type != "cuda" or asked or (family, device.index) in _trusted
+    return device.type != "cuda" or asked or (family, device.index, dtype) in _trusted
 
 
-def trust(device: torch.device, family: str) -> None:
-    """Lets :func:`can_try` allow kernels on a device from now on."""
-    _trusted.add((family, device.index))
+def trust(device: torch.device, family: str, dtype: torch.dtype) -> None:
+    """Lets :func:`can_try` allow kernels on a device in a format from now on."""
+    _trusted.add((family, device.index, dtype))
 
 
 def difference(kernel: Callable[[], Tensor], twin: Callable[[], Tensor], dtype: str) -> str:

@@ -38,6 +38,7 @@ __all__ = [
 
 WIDTH, HEADS, HEAD, SIDE = 64, 4, 16, 8
 _FAMILY = "omni"
+_MOST_NUMBERS = 1 << 31  # of one picture: the kernels count in 32 bits
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def rows(
     by: Rows, x: Tensor, share: Tensor | None = None, residual: Tensor | None = None
 ) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device, _FAMILY):
+    if not _by_kernel(x):
         return rows_plain(by, x, share, residual)
     from restore.kernels.omni_rows_triton import run_rows
 
@@ -249,7 +250,7 @@ def depthwise(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, with_gelu: bool = False
 ) -> tuple[Tensor, Tensor]:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device, _FAMILY):
+    if not _by_kernel(x):
         return depthwise_plain(x, weight, bias, with_gelu=with_gelu)
     from restore.kernels.omni_rows_triton import run_depthwise
 
@@ -258,7 +259,7 @@ def depthwise(
 
 def gated(x: Tensor, weight: Tensor, out: Tensor, residual: Tensor) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device, _FAMILY):
+    if not _by_kernel(x):
         return gated_plain(x, weight, out, residual)
     from restore.kernels.omni_rows_triton import run_gated
 
@@ -269,7 +270,7 @@ def attend_windows(
     x: Tensor, qkv: Rows, out: Tensor, bias: Tensor, scale: float, *, grid: bool
 ) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device, _FAMILY):
+    if not _by_kernel(x):
         return attend_windows_plain(x, qkv, out, bias, scale, grid=grid)
     from restore.kernels.omni_windows_triton import run_windows
 
@@ -280,7 +281,7 @@ def attend_channels(
     qkv: Tensor, weight: Tensor, temperature: Tensor, out: Tensor, residual: Tensor
 ) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(qkv.device, _FAMILY):
+    if not _by_kernel(qkv):
         return attend_channels_plain(qkv, weight, temperature, out, residual)
     from restore.kernels.omni_windows_triton import run_channels
 
@@ -289,7 +290,7 @@ def attend_channels(
 
 def attend_spread(qkv: Tensor, temperature: Tensor, out: Tensor, residual: Tensor) -> Tensor:
     """As the twin; by the kernels where they can run. Contiguous."""
-    if not can_try(qkv.device, _FAMILY):
+    if not _by_kernel(qkv):
         return attend_spread_plain(qkv, temperature, out, residual)
     from restore.kernels.omni_spread_triton import run_spread
 
@@ -298,11 +299,17 @@ def attend_spread(qkv: Tensor, temperature: Tensor, out: Tensor, residual: Tenso
 
 def shone(x: Tensor, inner: Tensor, coarse: Tensor, first: Rows, second: Rows) -> Tensor:
     """As the twin; by the kernel where it can run. Contiguous."""
-    if not can_try(x.device, _FAMILY):
+    if not _by_kernel(x):
         return shone_plain(x, inner, coarse, first, second)
     from restore.kernels.omni_rows_triton import run_shone
 
     return run_shone(x, inner, coarse, first, second)
+
+
+def _by_kernel(x: Tensor) -> bool:
+    """For features ``[n, h, w, c]``; queries, keys and values have three times their channels."""
+    fits = 3 * WIDTH * x.shape[1] * x.shape[2] < _MOST_NUMBERS
+    return fits and can_try(x.device, _FAMILY, x.dtype)
 
 
 def omni_trouble(device: torch.device, dtype: torch.dtype) -> str:

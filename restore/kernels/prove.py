@@ -1,4 +1,6 @@
-"""The child that kernels are proven in: ``python -m restore.kernels.prove PROOF DEVICE DTYPE``.
+"""The child that kernels are proven in.
+
+    python -m restore.kernels.prove PROOF DEVICE DTYPE LIMIT_S
 
 Prints ``began`` once the device answers, and what is wrong as JSON at the end. However it ends,
 only this process does.
@@ -8,17 +10,23 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
+import resource
+import signal
 import sys
 
 
-def main(proof: str, device: str, dtype: str) -> None:
+def main(proof: str, device: str, dtype: str, limit_s: str) -> None:
     """Run one proof.
 
     Args:
         proof: ``module:function``.
         device: such as ``cuda:0``.
         dtype: such as ``bfloat16``.
+        limit_s: after which it ends itself, should whoever started it be gone.
     """
+    signal.alarm(math.ceil(float(limit_s)) + 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import torch
 
     where = torch.device(device)

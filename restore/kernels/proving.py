@@ -52,7 +52,7 @@ class Trial:
 
 
 def trouble_apart(family: str, proof: str, device: torch.device, dtype: torch.dtype) -> str:
-    """Lets a family of kernels prove itself apart, and trusts it on that device if it does.
+    """Lets a family of kernels prove itself apart, and trusts it there in that format if it does.
 
     Args:
         family: name of the kernels, as :func:`restore.kernels.choose.can_try` is asked for them.
@@ -63,7 +63,7 @@ def trouble_apart(family: str, proof: str, device: torch.device, dtype: torch.dt
     Returns:
         What is wrong, or nothing; nothing where they cannot run at all or are trusted already.
     """
-    if not can_run(device) or can_try(device, family):
+    if not can_run(device) or can_try(device, family, dtype):
         return ""
     import torch
 
@@ -71,7 +71,7 @@ def trouble_apart(family: str, proof: str, device: torch.device, dtype: torch.dt
     form = str(dtype).removeprefix("torch.")
     trouble = tried(Trial(proof, str(where), form), _card(where.index))
     if not trouble:
-        trust(where, family)
+        trust(where, family, dtype)
     return trouble
 
 
@@ -99,7 +99,7 @@ def _run(trial: Trial) -> tuple[bool, str]:
     command = [sys.executable, "-P", "-m", "restore.kernels.prove"]
     try:
         child = subprocess.run(
-            [*command, trial.proof, trial.device, trial.dtype],
+            [*command, trial.proof, trial.device, trial.dtype, str(trial.limit_s)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=trial.limit_s,
