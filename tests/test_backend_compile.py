@@ -22,7 +22,8 @@ import json, sys
 import restore
 source, out = sys.argv[1:]
 if __name__ == "__main__":
-    report = restore.run(source, out, "upscale", device="cpu", backend="compile", tile_px=0)
+    asked = {"device": "cpu", "backend": "compile", "tile_px": 0, "speed": "veryfast"}
+    report = restore.run(source, out, "upscale", **asked)
     print(json.dumps(dict(report.run.stages[-1].facts)))
 """
 
