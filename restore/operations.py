@@ -34,6 +34,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         raise NotImplementedError
 
+    def apart(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:  # noqa: ANN401
+        """The operation carried out by its parts, which are seen instead; none here."""
+        return NotImplemented
+
     def __torch_dispatch__(
         self,
         func: Any,  # noqa: ANN401
@@ -43,6 +47,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         """Carries the operation out and hands it on."""
         named = kwargs or {}
+        parts = self.apart(func, args, named)
+        if parts is not NotImplemented:
+            return parts
         result = func(*args, **named)
         self.seen(func, args, named, result)
         return result
@@ -65,17 +72,9 @@ class Flops(Watch):  # type: ignore[no-untyped-call]
         if formula is not None:
             self.total += int(formula(*args, **kwargs, out_val=result))
 
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Collection[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> object:
-        """Takes an operation without a formula apart first, where it is made of others."""
-        if func._overloadpacket not in flop_registry:
-            with self:
-                parts = func.decompose(*args, **(kwargs or {}))
-            if parts is not NotImplemented:
-                return parts
-        return super().__torch_dispatch__(func, types, args, kwargs)
+    def apart(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:  # noqa: ANN401
+        """An operation without a formula, where it is made of others."""
+        if func._overloadpacket in flop_registry:
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
