@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
-from restore.models.header import in_order
 from restore.train.recipe import Recipe
+from restore.train.weights_file import write_weights
 
 __all__ = ["export"]
 
@@ -39,9 +37,4 @@ def export(
     }
     if recipe.teacher:
         facts["teacher"] = recipe.teacher
-    aside = path.with_suffix(".new")
-    save_file({name: value.contiguous() for name, value in weights.items()}, aside, facts)
-    data = in_order(aside.read_bytes())
-    aside.write_bytes(data)
-    aside.replace(path)
-    return hashlib.sha256(data).hexdigest(), len(data)
+    return write_weights(weights, facts, path)

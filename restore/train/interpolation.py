@@ -8,7 +8,6 @@ killed and resumed gives the same weights bit for bit as one that was not.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -19,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from restore.errors import InvalidInput, RestoreError
-from restore.models.header import in_order
+from restore.errors import InvalidInput
 from restore.models.nets.flow_refiner import FlowRefiner, RefinerShape
+from restore.train.command import ended, options, say
 from restore.train.interpolation_recipe import InterpolationRecipe, load_interpolation_recipe
 from restore.train.photos import load_photos
 from restore.train.triplets import TripletBank, build_triplets, draw_triplets
+from restore.train.weights_file import write_weights
 
 __all__ = ["Schedule", "export_interpolator", "train_interpolator"]
 
@@ -169,49 +168,29 @@ def export_interpolator(
         "seed": str(recipe.seed),
         "steps": str(steps),
     }
-    aside = path.with_suffix(".new")
-    save_file({name: value.half().contiguous() for name, value in weights.items()}, aside, facts)
-    data = in_order(aside.read_bytes())
-    aside.write_bytes(data)
-    aside.replace(path)
-    return hashlib.sha256(data).hexdigest(), len(data)
+    halves = {name: value.half() for name, value in weights.items()}
+    return write_weights(halves, facts, path)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m restore.train.interpolation")
-    parser.add_argument("recipe", type=Path, help="a .toml file of restore/train/recipes")
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoints, log and weights")
-    parser.add_argument("--bank", type=Path, help="folder of the triplets; default OUT/NAME/bank")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
-    parser.add_argument("--stop-after", type=int, default=0, help="stop, resumable, at that step")
-    return parser.parse_args()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+def _trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[str, int]]:
+    recipe = load_interpolation_recipe(arguments.recipe)
+    folder = arguments.out / recipe.name
+    photos = load_photos(arguments.data, recipe.bundled, recipe.leave_out)
+    bank = build_triplets(recipe, photos, arguments.bank or folder / "bank", say)
+    schedule = Schedule(stop_after=arguments.stop_after)
+    weights, facts = train_interpolator(recipe, bank, folder, schedule, say)
+    path = arguments.out / f"{recipe.name}.safetensors"
+    return facts, export_interpolator(weights, recipe, facts["steps"], path)
 
 
 def main() -> int:
     """Trains; returns the process exit code."""
-    arguments = _arguments()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    try:
-        recipe = load_interpolation_recipe(arguments.recipe)
-        folder = arguments.out / recipe.name
-        photos = load_photos(arguments.data, recipe.bundled, recipe.leave_out)
-        bank = build_triplets(recipe, photos, arguments.bank or folder / "bank", _say)
-        schedule = Schedule(stop_after=arguments.stop_after)
-        weights, facts = train_interpolator(recipe, bank, folder, schedule, _say)
-        path = arguments.out / f"{recipe.name}.safetensors"
-        digest, size = export_interpolator(weights, recipe, facts["steps"], path)
-    except RestoreError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(json.dumps({**facts, "sha256": digest, "bytes": size}) + "\n")
-    return 0
+    parser = options(
+        "python -m restore.train.interpolation",
+        "restore/train/recipes",
+        "triplets; default OUT/NAME/bank",
+    )
+    return ended(parser.parse_args(), _trained)
 
 
 if __name__ == "__main__":

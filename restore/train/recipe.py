@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from restore.errors import InvalidInput
+from restore.train.recipe_file import read_table
 
 __all__ = ["Material", "Optimiser", "Recipe", "load_recipe"]
 
@@ -177,12 +177,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         InvalidInput: the file is missing, is no TOML, or holds an unknown or missing setting.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"the recipe {path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"the recipe {path} is no TOML: {error}") from error
+    table = read_table(path)
     material = tuple(
         Material(**_checked(Material, entry, f"{path.name}, material"))
         for entry in table.pop("material", [])

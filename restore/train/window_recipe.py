@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked
 
 from restore.errors import InvalidInput
+from restore.train.recipe_file import read_recipe
 
 __all__ = ["WindowRecipe", "load_window_recipe"]
 
@@ -98,14 +98,4 @@ def load_window_recipe(path: Path) -> WindowRecipe:
     Raises:
         InvalidInput: the file is missing, is no TOML, or holds an unknown or missing setting.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return TypeAdapter(WindowRecipe).validate_python(table)
-    except OSError as error:
-        raise InvalidInput(f"the recipe {path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"the recipe {path} is no TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{path.name}, {where}: {first['msg']}") from error
+    return read_recipe(path, WindowRecipe)

@@ -9,7 +9,6 @@ the same weights bit for bit as one that was not.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -20,14 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from restore.errors import InvalidInput, RestoreError
-from restore.models.header import in_order
+from restore.errors import InvalidInput
 from restore.models.nets.window_compact import WindowCompact
+from restore.train.command import ended, options, say, weights_before
 from restore.train.muon import Muon
 from restore.train.photos import load_photos
+from restore.train.weights_file import write_weights
 from restore.train.window_recipe import WindowRecipe, load_window_recipe
 from restore.train.windows import SCALE, WindowBank, build_windows, draw_windows
 
@@ -228,54 +228,29 @@ def export_windowed(
         "seed": str(recipe.seed),
         "steps": str(steps),
     }
-    aside = path.with_suffix(".new")
-    save_file({name: value.contiguous() for name, value in weights.items()}, aside, facts)
-    data = in_order(aside.read_bytes())
-    aside.write_bytes(data)
-    aside.replace(path)
-    return hashlib.sha256(data).hexdigest(), len(data)
+    return write_weights(weights, facts, path)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m restore.train.windowed")
-    parser.add_argument("recipe", type=Path, help="a .toml file of restore/train/recipes/windowed")
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoints, log and weights")
-    parser.add_argument("--bank", type=Path, help="folder of the windows; default OUT/NAME/bank")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
-    parser.add_argument("--stop-after", type=int, default=0, help="stop, resumable, at that step")
-    return parser.parse_args()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+def _trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[str, int]]:
+    recipe = load_window_recipe(arguments.recipe)
+    start = load_file(weights_before(recipe.start_from, arguments.out))
+    folder = arguments.out / recipe.name
+    photos = load_photos(arguments.data, bundled=False, leave_out=recipe.leave_out)
+    bank = build_windows(recipe, photos, arguments.bank or folder / "bank", say)
+    schedule = Schedule(stop_after=arguments.stop_after)
+    weights, facts = train_windowed(recipe, bank, start, folder, schedule, say)
+    path = arguments.out / f"{recipe.name}.safetensors"
+    return facts, export_windowed(weights, recipe, facts["steps"], path)
 
 
 def main() -> int:
     """Train; returns the process exit code."""
-    arguments = _arguments()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    try:
-        recipe = load_window_recipe(arguments.recipe)
-        start = arguments.out / f"{recipe.start_from}.safetensors"
-        if not start.exists():
-            raise InvalidInput(
-                f"{start} is missing", fix=f"Train {recipe.start_from} first, with the same --out."
-            )
-        folder = arguments.out / recipe.name
-        photos = load_photos(arguments.data, bundled=False, leave_out=recipe.leave_out)
-        bank = build_windows(recipe, photos, arguments.bank or folder / "bank", _say)
-        schedule = Schedule(stop_after=arguments.stop_after)
-        weights, facts = train_windowed(recipe, bank, load_file(start), folder, schedule, _say)
-        path = arguments.out / f"{recipe.name}.safetensors"
-        digest, size = export_windowed(weights, recipe, facts["steps"], path)
-    except RestoreError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(json.dumps({**facts, "sha256": digest, "bytes": size}) + "\n")
-    return 0
+    parser = options(
+        "python -m restore.train.windowed",
+        "restore/train/recipes/windowed",
+        "windows; default OUT/NAME/bank",
+    )
+    return ended(parser.parse_args(), _trained)
 
 
 if __name__ == "__main__":
