@@ -77,6 +77,22 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
+def program(
+    code: str, *arguments: object, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Python code in a process of its own, which has to end well."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=environment() if env is None else env,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def restore(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     return subprocess.run(

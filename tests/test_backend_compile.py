@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +13,7 @@ from restore.backend import backend_version, choose_backend
 from restore.errors import InvalidInput
 from restore.models.compiled_net import CompiledNet, Compiler
 from restore.models.inductor_net import INDUCTOR
-from tests.cli_material import environment, write_clip
+from tests.cli_material import environment, program, write_clip
 
 _JOB = """
 import json, sys
@@ -35,15 +33,7 @@ def test_a_job_is_compiled_once_and_gives_the_same_bytes_after(tmp_path):
     made, code = [], []
     for turn in range(2):
         out = tmp_path / f"{turn}.mkv"
-        job = subprocess.run(
-            [sys.executable, "-c", _JOB, str(source), str(out)],
-            capture_output=True,
-            text=True,
-            timeout=280,
-            env=env,
-            check=False,
-        )
-        assert job.returncode == 0, job.stderr
+        job = program(_JOB, source, out, env=env)
         facts = json.loads(job.stdout.splitlines()[-1])
         assert "backend note" not in facts
         assert facts["backend"] == backend_version("torch.compile")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 
 import pytest
 
-from tests.cli_material import environment, write_clip
+from tests.cli_material import environment, program, write_clip
 
 # Says at the moment in which torch is looked for what it will find, and then goes on.
 _WATCH = """
@@ -43,19 +41,11 @@ _DOORS = {
 }
 
 
-def said(program: str, policy: str | None = None) -> str:
+def said(code: str, policy: str | None = None) -> str:
     """What a program prints in a process that was told nothing about waiting."""
     env = {k: v for k, v in environment().items() if k != "OMP_WAIT_POLICY"}
     env |= {} if policy is None else {"OMP_WAIT_POLICY": policy}
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=env,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    result = program(code, env=env)
     return result.stdout + result.stderr
 
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import restore
-from tests.cli_material import environment, write_clip
+from tests.cli_material import program, write_clip
 
 _SLOW = ("torch", "spandrel", "torchvision")
 _MEDIA = ("av", "numpy", "skimage", "scipy", "PIL")
 
 
-def loaded(program: str) -> set[str]:
+def loaded(code: str) -> set[str]:
     """Top-level modules that are loaded after a program has run."""
-    result = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{program}\nprint('LOADED', *sorted(sys.modules))"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(),
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    result = program(f"import sys\n{code}\nprint('LOADED', *sorted(sys.modules))")
     (line,) = [each for each in result.stdout.splitlines() if each.startswith("LOADED")]
     return {name.split(".")[0] for name in line.split()[1:]}
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from restore.models.catalog import (
     default_catalog,
     read_catalog,
 )
+from tests.cli_material import program
 
 
 def test_catalogue_holds_what_the_project_is_named_after_with_its_facts() -> None:
@@ -79,11 +77,4 @@ def test_importing_the_room_loads_no_torch() -> None:
         "import sys, restore.models.catalog, restore.models.store, restore.models.choose, "
         "restore.models.load, restore.models.place; print('torch' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.stdout.strip() == "False"
+    assert program(code).stdout.strip() == "False"

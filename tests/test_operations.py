@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from restore.operations import Flops, Watch
-from tests.cli_material import environment, write_clip
+from tests.cli_material import program, write_clip
 
 
 def convolved() -> None:
@@ -57,20 +54,11 @@ def test_sees_every_operation_within_another_count():
 
 def test_a_film_job_does_without_the_compiler(tmp_path):
     source = str(write_clip(tmp_path / "clip.mp4", 3))
-    program = (
+    code = (
         "import sys\nimport restore\n"
         f"out = {str(tmp_path / 'out.mkv')!r}\n"
         f"report = restore.run({source!r}, out, '8mm', no_networks=True)\n"
         "assert report.run.frames_out\n"
         "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(),
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "[]"
+    assert program(code).stdout.strip() == "[]"
