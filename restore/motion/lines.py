@@ -144,6 +144,7 @@ def find_lines(
     centre: int,
     rules: LineRules,
     seen: Callable[[Tensor], list[Line]] | None = None,
+    border_px: tuple[int, int] = (0, 0),
 ) -> list[Veil]:
     """The scratches of one frame, each as what it does to it.
 
@@ -153,26 +154,29 @@ def find_lines(
     where it covers most of the height, is found again in the frames beside, and does not go with
     the scene: where the scene moves the line has to stay. Where the scene stands, the line has to
     sway, or the scene has to shine through it from top to bottom by the same share. A line near
-    the frame's side, or one that is hidden in part, has to be seen through in any case.
+    the frame's side, or one that is hidden in part, has to be seen through in any case. On a scan's
+    black border there is no scene that a line could belong to: there it only has to last.
 
     Args:
         window: T frames ``[3, h, w]`` float32, nominal 0..1.
         centre: place of the frame in the window.
         rules: what counts.
         seen: what remembers the results of :func:`lines_of`; None works them out here.
+        border_px: how wide the scan's black border is on the left and on the right.
     """
     height, width = window[centre].shape[-2:]
     if height < _BANDS * 2 or width < 4 * REACH_PX:
         return []
     look = seen or partial(lines_of, rules=rules)
     picture = window[centre].cpu().numpy()
-    here: list[tuple[Line, Veil, Evidence]] = []
+    here: list[tuple[Line, Veil, Evidence, bool]] = []
     for line in look(window[centre]):
         if line.cover >= rules.length * _PART:
             veil = line.veil(picture)
             found = evidence_of(picture, veil, max(_BANDS, height // _PIECE_ROWS))
-            if _plain(line, found, width, rules) or _seen_through(found, _STRICT):
-                here.append((line, veil, found))
+            outside = _outside(line, found, border_px, width, rules)
+            if outside or _plain(line, found, width, rules) or _seen_through(found, _STRICT):
+                here.append((line, veil, found, outside))
     if not here:
         return []
     others = {
@@ -182,9 +186,10 @@ def find_lines(
     }
     flows = {step: _drift(window[centre], window[centre + step]) for step in others}
     kept: list[Veil] = []
-    for line, veil, found in here:
+    for line, veil, found, outside in here:
         verdict = _is_scratch(line, others, flows, rules.length)
-        if verdict or (verdict is None and _seen_through(found, _USUAL)):
+        lasts = outside and sum(bool(_gaps(line, step, n)) for step, n in others.items()) > 1
+        if lasts or verdict or (verdict is None and _seen_through(found, _USUAL)):
             kept.append(veil)
     return kept
 
@@ -198,6 +203,17 @@ def _plain(line: Line, found: Evidence, width: int, rules: LineRules) -> bool:
     inside = margin <= float(line.path.mean()) < width - margin
     thin = found.width_px < max(rules.width_px, 2)
     return bool(line.cover >= rules.length and inside and thin and found.hidden > _GLOSS)
+
+
+def _outside(
+    line: Line, found: Evidence, border_px: tuple[int, int], width: int, rules: LineRules
+) -> bool:
+    """Whether a line and all that is looked at beside it lie on the black border."""
+    left, right = border_px
+    outside = line.path.max() < left - REACH_PX or line.path.min() >= width - right + REACH_PX
+    thin = found.width_px < max(rules.width_px, 2)
+    steady = found.misfit <= _USUAL.misfit and found.contrast >= _USUAL.contrast
+    return bool(outside and thin and steady and line.cover >= rules.length)
 
 
 def _seen_through(found: Evidence, least: Evidence) -> bool:
@@ -325,10 +341,8 @@ def _is_scratch(
         return False
     stays, follows, found, moved = 0.0, 0.0, 0, 0.0
     for step, lines in others.items():
-        gaps = [float(np.median(one.path - line.path)) for one in lines if one.sign == line.sign]
         scene = _scene_px(line, flows[step])
-        reach = _NEAR_PX * abs(step) / 2 + 1
-        close = [gap for gap in gaps if min(abs(gap), abs(gap - scene)) <= reach]
+        close = _gaps(line, step, lines, scene)
         if close:
             found += 1
             stays += min(abs(gap) for gap in close)
@@ -345,6 +359,13 @@ def _is_scratch(
     if lasts and line.clear >= whole and follows / found >= max(_SWAY_PX, 0.35 * moved):
         return True
     return False if stays / found >= _GOES_PX and follows < 0.4 * stays else None
+
+
+def _gaps(line: Line, step: int, lines: list[Line], scene_px: float = 0.0) -> list[float]:
+    """Distances to the lines of another frame that are near its place, there or with the scene."""
+    gaps = [float(np.median(one.path - line.path)) for one in lines if one.sign == line.sign]
+    reach = _NEAR_PX * abs(step) / 2 + 1
+    return [gap for gap in gaps if min(abs(gap), abs(gap - scene_px)) <= reach]
 
 
 def _scene_px(line: Line, flow: Plane) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from restore.analysis.borders import BorderFinder
 from restore.engine.remember import Remembered
 from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.engine.trace import Trace
@@ -24,6 +26,7 @@ Plane = NDArray[Any]  # float32
 Mask = NDArray[np.bool_]
 
 _RADIUS: Final = 2
+_BLACK: Final = 0.06  # median of the frame's outermost columns, above which one need not look
 
 
 class Scratches:
@@ -64,6 +67,7 @@ class Scratches:
         rules = LineRules(settings.sensitivity, settings.length, settings.width_px)
         self._rules = rules
         self._seen = Remembered(lambda frame: lines_of(frame, rules), 2 * _RADIUS + 1)
+        self._grounds = Remembered(partial(_ground, width_px=settings.width_px), 2 * _RADIUS + 1)
         self._frames = 0
         self._lines = 0
 
@@ -117,7 +121,30 @@ class Scratches:
         return out.to(windows)
 
     def _found(self, window: Sequence[Tensor]) -> list[Veil]:
-        return find_lines(window, _RADIUS, self._rules, self._seen.of)
+        seen = self._seen.of
+        # The border is looked for where there are lines at all.
+        border_px = self._border_px(window) if seen(window[_RADIUS]) else (0, 0)
+        return find_lines(window, _RADIUS, self._rules, seen, border_px)
+
+    def _border_px(self, window: Sequence[Tensor]) -> tuple[int, int]:
+        """Width of the black border at the left and at the right, by all frames of the window."""
+        sides = window[_RADIUS][..., [0, 1, -2, -1]].mean(0)
+        if min(float(sides[:, :2].median()), float(sides[:, 2:].median())) > _BLACK:
+            return 0, 0
+        finder = BorderFinder()
+        for frame in window:
+            finder.add(self._grounds.of(frame))
+        left, _, right, _ = finder.margins(surely=True)
+        return left, right
+
+
+def _ground(frame: Tensor, width_px: int) -> Plane:
+    """``[h, w]`` luma of ``[3, h, w]`` without bright upright lines of that width at most."""
+    import cv2
+
+    kernel = np.ones((1, width_px + 2), np.uint8)
+    luma = frame.mean(0).cpu().numpy()
+    return np.asarray(cv2.morphologyEx(luma, cv2.MORPH_OPEN, kernel), np.float32)
 
 
 def _clear(picture: Plane, veils: Sequence[Veil], strength: float) -> Mask:
