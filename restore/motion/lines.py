@@ -23,6 +23,7 @@ Mask = NDArray[np.bool_]
 
 _ROWS: Final = 8  # averaged before anything else: a line is upright over so few
 _BANDS: Final = 24  # down the frame, in which a line is looked for on its own
+_MOST: Final = 12  # lines of a frame that are looked at, brighter and darker each
 _CAP: Final = 4.0  # most that one band counts, in deviations
 _SEEN: Final = 1.8  # deviations at which a band shows the line
 _CLEAR: Final = 5.0  # deviations at which it does so beyond doubt
@@ -281,41 +282,50 @@ def _paths(marks: Plane, least: float) -> list[Doubles]:
     width = marks.shape[1]
     # What stands out much in one band must not make up for others that show nothing.
     capped = np.clip(marks, -1, _CAP)
-    total = capped[0].astype(np.float64)
+    total = np.full(width + 2, -np.inf)
+    total[1:-1] = capped[0]
     turns = np.zeros((_BANDS, width), np.int8)
     for band in range(1, _BANDS):
-        padded = np.pad(total, 1, constant_values=-np.inf)
-        ways = np.stack([padded[:-2] - 0.7, padded[1:-1], padded[2:] - 0.7])
-        turn = ways.argmax(0)
-        turns[band] = turn - 1
-        total = ways[turn, np.arange(width)] + capped[band]
-    found: list[Doubles] = []
+        best = total[:-2] - 0.7
+        turn = turns[band]
+        turn[:] = -1
+        for step, way in enumerate((total[1:-1], total[2:] - 0.7)):
+            better = way > best
+            turn[better] = step
+            best = np.where(better, way, best)
+        total[1:-1] = best + capped[band]
+    total = total[1:-1]
+    ends = np.argsort(-total)[:64]
+    ends = ends[total[ends] >= least * _SEEN * _BANDS]
+    ways = np.empty((len(ends), _BANDS), np.intp)
+    for band in range(_BANDS - 1, -1, -1):
+        ways[:, band] = ends
+        ends = ends + turns[band, ends]
+    near = np.clip(ways[..., None] + np.arange(-4, 5), 0, width - 1)
+    found: list[NDArray[np.intp]] = []
     used = np.zeros(width, np.bool_)
-    for end in np.argsort(-total)[:64]:
-        if total[end] < least * _SEEN * _BANDS or len(found) >= 12:
+    for way, beside in zip(ways, near, strict=True):
+        if len(found) >= _MOST:
             break
-        path = np.empty(_BANDS, np.intp)
-        column = int(end)
-        for band in range(_BANDS - 1, -1, -1):
-            path[band] = column
-            column += int(turns[band, column])
-        if not used[path].any():
-            found.append(_between_columns(marks, path))
-        near = np.clip(path[:, None] + np.arange(-4, 5), 0, width - 1)
-        used[near] = True
-    return found
+        if not used[way].any():
+            found.append(way)
+        used[beside] = True
+    return _between_columns(marks, np.stack(found)) if found else []
 
 
-def _between_columns(marks: Plane, path: NDArray[np.intp]) -> Doubles:
-    """The path to a fraction of a column: the centroid of what is about it, twice, smoothed."""
+def _between_columns(marks: Plane, paths: NDArray[np.intp]) -> list[Doubles]:
+    """Paths ``[n, bands]`` to a fraction of a column: twice the centroid about it, smoothed."""
     width = marks.shape[1]
-    exact = path.astype(np.float64)
+    band = np.arange(_BANDS)[:, None]
+    exact = paths.astype(np.float64)
     for _ in range(2):
-        around = np.clip(np.rint(exact).astype(np.intp)[:, None] + np.arange(-2, 3), 0, width - 1)
-        height = np.take_along_axis(marks, around, 1)
-        weight = np.maximum(height - 0.4 * height.max(1, keepdims=True), 0.02)
-        exact = (weight * around).sum(1) / weight.sum(1)
-    return np.convolve(np.pad(exact, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+        around = np.rint(exact).astype(np.intp)[..., None] + np.arange(-2, 3)
+        around = np.clip(around, 0, width - 1)
+        height = marks[band, around]
+        weight = np.maximum(height - 0.4 * height.max(2, keepdims=True), 0.02)
+        exact = (weight * around).sum(2) / weight.sum(2)
+    wide = np.pad(exact, ((0, 0), (2, 2)), mode="edge")
+    return [np.convolve(path, np.ones(5) / 5, mode="valid") for path in wide]
 
 
 def _drift(centre: Tensor, other: Tensor) -> Plane:
