@@ -115,7 +115,7 @@ _TABLE = (
         threads=8,
         crf=(0, 51, 16),
         speeds=_X26X_SPEEDS,
-        # Of grainy film medium makes no smaller files and costs twice the time: docs/performance.md.
+        # On grainy film medium makes no smaller files at twice the time: docs/performance.md.
         default_speed="faster",
     ),
     DeliveryProfile(
