@@ -6,6 +6,7 @@ Code values follow ITU-T H.273 section 8.3: limited range is 219 (luma) or 224 (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -55,7 +56,7 @@ def to_frame(raw: RawFrame, device: torch.device, rotation_deg: int = 0) -> Fram
             spec.chroma_site,
             woven=raw.woven,
         )
-        data = _mix(_to_rgb_matrix(spec.matrix), torch.cat([luma.unsqueeze(0), pair]))
+        data = _mix(_to_rgb_matrix(spec.matrix), (luma, *pair))
     else:
         stack = torch.stack(planes if fmt.kind == "gray" else [planes[2], planes[0], planes[1]])
         data = _normalised(stack, fmt, spec.range, is_chroma=False)
@@ -93,7 +94,7 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     data = _without_tint(frame.data.float()) if frame.is_gray else frame.data.float()
     height, width = data.shape[-2:]
     if fmt.kind == "yuv":
-        mixed = _mix(_to_yuv_matrix(spec.matrix), data)
+        mixed = _mix(_to_yuv_matrix(spec.matrix), data.unbind())
         pair = chroma_filters.downsample(
             mixed[1:], fmt.log2_h, fmt.log2_w, spec.chroma_site, woven=frame.woven
         )
@@ -228,17 +229,16 @@ def _to_rgb_matrix(matrix: Matrix) -> Tensor:
     return inverse
 
 
-def _mix(matrix: Tensor, planes: Tensor) -> Tensor:
-    """Apply a 3x3 matrix to ``[3, h, w]`` as plain multiply-adds.
+def _mix(matrix: Tensor, planes: Sequence[Tensor]) -> Tensor:
+    """Apply a 3x3 matrix to three planes ``[h, w]`` as plain multiply-adds; gives ``[3, h, w]``.
 
     A library product may pick another order of additions by size and device (and TF32 on CUDA);
     written out, the same frame gives the same bits.
     """
-    rows = []
-    for weights in matrix.tolist():
-        row = planes[0] * weights[0]
+    rows = planes[0].new_empty(3, *planes[0].shape)
+    for row, weights in zip(rows, matrix.tolist(), strict=True):
+        torch.mul(planes[0], weights[0], out=row)
         for weight, plane in zip(weights[1:], planes[1:], strict=True):
             if weight:
                 row.add_(plane, alpha=weight)
-        rows.append(row)
-    return torch.stack(rows)
+    return rows

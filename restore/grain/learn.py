@@ -156,24 +156,25 @@ def _blocks(frames: list[Tensor], places: NDArray[np.int_]) -> Blocks:
     height, width = frames[0].shape[-2:]
     moved = places - places[0]
     low, high = -moved.min(0), (width, height) - moved.max(0) - BLOCK_PX + 1
-    columns, rows = (np.arange(a, b, BLOCK_PX) for a, b in zip(low, high, strict=True))
-    corners = [(int(row), int(column)) for row in rows for column in columns]
-    if len(corners) > _MOST_BLOCKS:
-        keep = np.linspace(0, len(corners) - 1, _MOST_BLOCKS).astype(int)
-        corners = [corners[number] for number in keep]
-    if not corners:
+    across, down = (len(range(a, b, BLOCK_PX)) for a, b in zip(low, high, strict=True))
+    if not across * down:
         return np.zeros((len(frames), 0, 3, BLOCK_PX, BLOCK_PX), np.float32)
     every = torch.stack([
-        torch.stack([_cut(frame, y + down, x + across) for y, x in corners])
-        for frame, (across, down) in zip(frames, moved.tolist(), strict=True)
+        _tiled(frame, left, top, across, down)
+        for frame, (left, top) in zip(frames, (low + moved).tolist(), strict=True)
     ])  # fmt: skip
+    if every.shape[1] > _MOST_BLOCKS:
+        every = every[:, np.linspace(0, every.shape[1] - 1, _MOST_BLOCKS).astype(int)]
     clipped = ((every <= 0.002) | (every >= 0.998)).sum((3, 4)).amax((0, 2))
     out: Blocks = every[:, clipped <= _MOST_CLIPPED_PX].float().cpu().numpy()
     return out
 
 
-def _cut(frame: Tensor, top: int, left: int) -> Tensor:
-    return frame[:, top : top + BLOCK_PX, left : left + BLOCK_PX]
+def _tiled(frame: Tensor, left: int, top: int, across: int, down: int) -> Tensor:
+    """Blocks side by side, ``[down * across, 3, BLOCK_PX, BLOCK_PX]``, from a corner on."""
+    part = frame[:, top : top + down * BLOCK_PX, left : left + across * BLOCK_PX]
+    cells = part.reshape(3, down, BLOCK_PX, across, BLOCK_PX)
+    return cells.permute(1, 3, 0, 2, 4).flatten(0, 1)
 
 
 def _summed(blocks: Blocks) -> _Sums:

@@ -209,28 +209,28 @@ class _Design:
     """Rows of a linear model, columns scaled alike so that one tiny ridge serves all of them.
 
     Attributes:
-        rows: ``[n, K]``.
+        terms: ``[K, n]``, the columns: products along them are several times quicker so.
         size: ``[K]`` what the columns were divided by.
     """
 
-    rows: Doubles
+    terms: Doubles
     size: Doubles
 
     @classmethod
     def of(cls, design: Doubles) -> _Design:
         size = np.sqrt(np.einsum("nk,nk->k", design, design) / len(design)) + 1e-12
-        return cls(design / size, size)
+        return cls(np.ascontiguousarray((design / size).T), size)
 
     def at(self, params: Doubles) -> Doubles:
         """What the parameters explain."""
-        return np.asarray(self.rows @ (params * self.size))
+        return np.asarray((params * self.size) @ self.terms)
 
     def solved(self, wanted: Doubles, weights: Doubles) -> Doubles:
         """Parameters by weighted least squares."""
-        weighted = self.rows * weights[:, None]
-        normal = weighted.T @ self.rows
+        weighted = self.terms * weights
+        normal = weighted @ self.terms.T
         normal += np.eye(len(self.size)) * (1e-9 * np.trace(normal) / len(self.size) + 1e-12)
-        return np.asarray(np.linalg.solve(normal, weighted.T @ wanted) / self.size)
+        return np.asarray(np.linalg.solve(normal, weighted @ wanted) / self.size)
 
 
 @dataclass(frozen=True)

@@ -48,5 +48,5 @@ def by_level(plane: Plane, curve: NDArray[np.float64]) -> Plane:
     """
     import cv2
 
-    level = cv2.convertScaleAbs(np.maximum(plane, 0), alpha=255.0)
+    level = cv2.convertScaleAbs(cv2.threshold(plane, 0, 0, cv2.THRESH_TOZERO)[1], alpha=255.0)
     return np.asarray(cv2.LUT(level, curve.astype(np.float32)), np.float32)

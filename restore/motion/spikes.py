@@ -229,8 +229,9 @@ def _noise(centre: Plane, moved: list[Plane]) -> Plane:
     place = np.clip(some * _BINS, 0, _BINS - 1).astype(np.uint8).ravel()
     overall = float(np.median(gap))
     curve = np.full(_BINS, overall)
-    for level in range(_BINS):
-        inside = gap[place == level]
+    ends = np.cumsum(np.bincount(place, minlength=_BINS))
+    by_place = np.split(gap[np.argsort(place, kind="stable")], ends[:-1])
+    for level, inside in enumerate(by_place):
         if len(inside) > 200:
             curve[level] = np.median(inside)
     curve = np.convolve(np.pad(curve, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
