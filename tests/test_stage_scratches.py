@@ -220,3 +220,31 @@ def test_uprights_of_real_films_are_kept(assets, name, first):
     """Frames in which doors, walls and the gate's border look like lines."""
     wins = windows(film(assets, name, first, 7), 2)[2:5]
     assert stage().mask(wins).sum() == 0
+
+
+def test_nothing_is_put_where_a_real_line_stops(assets):
+    """A scratch through the lower half of San Francisco; the sky above has next to none of it."""
+    wins = windows(film(assets, FILMS[1], 40, 5), 2)[2:3]
+    change = (stage().run(wins, [0])[0] - wins[0, 2]).mean(0)
+    assert change[200:360, 159].mean() >= 0.03
+    assert change[10:55, 150:170].mean(0).abs().max() <= 0.01
+
+
+def test_a_line_between_uneven_sides_goes(assets):
+    """Beside it one side is the brighter here, the other one there, by as much as it stands out."""
+    clean = real_clip(assets, "../film/chaplin.mp4", 20, 6, (360, 640))
+    before, after, beside = energies(clean, (24,), slice(3, 4))
+    assert after <= 0.15 * before
+    assert beside <= 0.05 * before
+
+
+def test_nothing_is_brought_up_beyond_what_is_beside_the_line(assets):
+    """Before dark walls with bright windows, where a straight line across says little."""
+    clean = film(assets, FILMS[0], 4, 6)
+    dirty, _ = scratched(clean, 3, 23)
+    out = cleaned(dirty, slice(2, 4))
+    for number, frame in enumerate(out):
+        about = [frame[:220, 151:156], frame[:220, 164:169]]
+        most = cv2.dilate(np.concatenate(about, 1).max(1), np.ones((7, 1), np.uint8))
+        most = np.maximum(most, dirty[2 + number][:220, 155:165].max(1))
+        assert (frame[:220, 155:165] - most[:, None]).max() <= 0.02

@@ -37,6 +37,7 @@ _GOES_PX: Final = 0.3  # what a thing of the scene goes with it by, a frame, to 
 _SIDE_PX: Final = 3  # nearer to the frame's side there is nothing to tell a line by
 _PIECE_ROWS: Final = 8  # over which a veil is compared with what is seen
 _GLOSS: Final = -0.2  # share of the scene that a line hides, if it is to be one
+_UNEVEN: Final = 0.5  # misfit up to which a line between uneven sides is one
 _PART: Final = 0.6  # share of `length` that has to show of a line that the scene hides in part
 _USUAL: Final = Evidence(
     hidden=0.72, contrast=0.03, misfit=0.3, certainty=6.0, share=0.85, width_px=3.0
@@ -70,12 +71,14 @@ class Line:
         path: ``[bands]`` its column in each band, px.
         marks: ``[bands]`` how far it stands out there, in deviations.
         width_px: the widest that it may be.
+        uneven: whether its sides differ by more than it stands out, now one way, now the other.
     """
 
     sign: int
     path: Doubles
     marks: Doubles
     width_px: int
+    uneven: bool
 
     @property
     def half_px(self) -> int:
@@ -199,11 +202,13 @@ def _plain(line: Line, found: Evidence, width: int, rules: LineRules) -> bool:
     """Whether a line may be judged by its motion: long, thin, and not close to the sides.
 
     What gets brighter than its sides the more, the brighter they are, is a gloss on something.
+    Where one side is the brighter for a while and then the other, it may be a row of edges.
     """
     margin = max(REACH_PX, width // 64)
     inside = margin <= float(line.path.mean()) < width - margin
     thin = found.width_px < max(rules.width_px, 2)
-    return bool(line.cover >= rules.length and inside and thin and found.hidden > _GLOSS)
+    even = not line.uneven or found.misfit <= _UNEVEN
+    return bool(line.cover >= rules.length and inside and thin and even and found.hidden > _GLOSS)
 
 
 def _outside(
@@ -245,9 +250,11 @@ def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
         for path in _paths(marks, 0.5 * rules.length):
             on = np.arange(_BANDS), np.clip(np.rint(path).astype(np.intp), 0, width - 1)
             upright = float(np.ptp(path)) <= max(_LEAN_PX, _LEAN * width)
-            # The edge of something has another brightness on either side.
-            if upright and np.median(step[on]) <= np.median(bands[on]):
-                found.append(Line(sign, path, marks[on], rules.width_px))
+            # The edge of something has another brightness on either side, all the way down.
+            own = float(np.median(bands[on]))
+            if upright and abs(float(np.median(step[on]))) <= own:
+                uneven = float(np.median(np.abs(step[on]))) > own
+                found.append(Line(sign, path, marks[on], rules.width_px, uneven))
     found.sort(key=lambda line: -float(np.median(line.marks)))
     kept: list[Line] = []
     for line in found:
@@ -273,7 +280,7 @@ def _thin(frame: Plane, width_px: int) -> tuple[Plane, Plane]:
     whole: Plane = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     aside = width_px // 2 + 2
     padded = np.pad(cv2.blur(whole, (3, 1)), ((0, 0), (aside, aside)), mode="edge")
-    step = np.abs(padded[:, 2 * aside :] - padded[:, : -2 * aside])
+    step = padded[:, 2 * aside :] - padded[:, : -2 * aside]
     return bands - np.median(bands, axis=1, keepdims=True), step
 
 

@@ -24,6 +24,7 @@ _BUSY: Final = 0.04  # difference between the sides at which a row counts half
 _SMOOTH_ROWS: Final = 9
 _GAIN_ROWS: Final = 41  # over which a line's strength is taken for the same
 _ALIKE_PX: Final = 12.0  # samples of the scene that are about one independent one
+_ABOUT_ROWS: Final = 5  # in which nothing is brought up to more than is seen beside the line
 _GAIN_SPREAD: Final = 0.1  # variance of a line's strength down its length, before one looks
 
 
@@ -162,6 +163,8 @@ def lift(picture: Plane, veil: Veil, strength: float) -> Mask:
     hidden = np.clip(veil.hidden * own, -0.5, 0.95)
     cleared = (strip.seen - own * veil.light) / (1 - hidden)
     trust = np.clip((0.8 - hidden) / 0.2, 0, 1)
+    lowest, highest = _about(strip, veil.half_px)
+    cleared = np.clip(cleared, np.minimum(lowest, strip.seen), np.maximum(highest, strip.seen))
     fixed = trust * cleared + (1 - trust) * strip.scene
     offsets = np.abs(np.arange(-REACH_PX, REACH_PX + 1))
     where = (offsets <= veil.half_px) & strip.inside & veil.rows[:, None]
@@ -190,6 +193,19 @@ def _strip(picture: Plane, veil: Veil) -> _Strip:
     part = np.clip((offsets / (half + 1.5) + 1) / 2, 0, 1)[:, None]
     scene = left[:, None] + (right - left)[:, None] * part
     return _Strip(seen, scene, left, right, columns - veil.path[:, None], columns, inside)
+
+
+def _about(strip: _Strip, half_px: int) -> tuple[Doubles, Doubles]:
+    """``[h, 1, 3]`` the darkest and the brightest beside a line, over a few rows."""
+    import cv2
+
+    beside = strip.inside & (np.abs(np.arange(-REACH_PX, REACH_PX + 1)) > half_px)
+    rows = np.ones((_ABOUT_ROWS, 1), np.uint8)
+    low = np.where(beside[..., None], strip.seen, np.inf).min(1)
+    high = np.where(beside[..., None], strip.seen, -np.inf).max(1)
+    lowest: Doubles = np.asarray(cv2.erode(low, rows), np.float64)
+    highest: Doubles = np.asarray(cv2.dilate(high, rows), np.float64)
+    return lowest[:, None], highest[:, None]
 
 
 def _mean(seen: Doubles, where: Mask) -> tuple[Doubles, Mask]:
@@ -325,8 +341,13 @@ def _gain(strip: _Strip, core: Doubles, veil: Veil) -> Doubles:
     model = core * veil.depth(_down(strip.scene.mean(1), _SMOOTH_ROWS))[:, None]
     change = strip.seen - strip.scene
     near = (np.abs(strip.away) < 2)[..., None]
-    left = (np.square(change - model) * near).mean(-1).sum(1) / np.maximum(near.sum((1, 2)), 1)
-    noise = _down(left + 1e-5, _SMOOTH_ROWS)
+    around = np.maximum(near.sum((1, 2)), 1)
+    left, without = (
+        (np.square(off) * near).mean(-1).sum(1) / around for off in (change - model, change)
+    )
+    # Where no line at all explains more than this one does, what is left over is no noise.
+    better = _down(without + 1e-5, _GAIN_ROWS) / _down(left + 1e-5, _GAIN_ROWS)
+    noise = _down(left + 1e-5, _SMOOTH_ROWS) * np.minimum(better, 1)
     scale = _GAIN_ROWS / _ALIKE_PX
     both, own = (
         scale * _down(plane.sum((1, 2)) / noise, _GAIN_ROWS)
