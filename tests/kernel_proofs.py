@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,13 @@ def breaks(device: torch.device, dtype: torch.dtype) -> str:
     sys.stdout.write("x" * 200_000 + "\n")
     sys.stderr.write("y" * 200_000 + "\n")
     raise RuntimeError("CUDA error: an illegal memory access was encountered\nTry this\nor that")
+
+
+def starts(device: torch.device, dtype: torch.dtype) -> str:
+    """Waits for a program that does not end, as for a compiler; notes its process."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        Path(os.environ["PROOF_CHILD"]).write_text(str(child.pid), encoding="utf-8")
+    raise AssertionError
 
 
 def hangs(device: torch.device, dtype: torch.dtype) -> str:

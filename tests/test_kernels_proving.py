@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from restore.kernels import proving
 from restore.kernels.choose import can_try
-from restore.kernels.proving import Trial, tried
+from restore.kernels.kept import keep
+from restore.kernels.proving import Trial, driver_version, tried
 
 _CARD = ("a card", "9.0", "12.8")
 
@@ -78,6 +82,55 @@ def test_one_that_hangs_is_ended_and_not_held_against_it_later(runs, tmp_path):
     said = tried(trial("hangs", limit_s=8.0), _CARD)
     assert said.startswith("trial took more than 8 s")
     assert not (tmp_path / "cache" / "kernels").exists()
+
+
+def test_what_a_trial_that_hangs_has_started_ends_with_it(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROOF_CHILD", str(tmp_path / "child"))
+    assert "took more than 10 s" in tried(trial("starts", limit_s=10.0), _CARD)
+    child = int((tmp_path / "child").read_text())
+    for _ in range(100):
+        if not is_running(child):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {child} goes on")
+
+
+def is_running(number):
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_nothing_is_left_of_what_cannot_be_kept(tmp_path, monkeypatch):
+    def full(number):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    keep(tmp_path / "kept", b"one")
+    monkeypatch.setattr("restore.kernels.kept.os.fsync", full)
+    keep(tmp_path / "kept", b"other")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize(
+    ("told", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 2\nGCC 12.3.0",
+            "570.86.15",
+        ),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release",
+            "580.65.06",
+        ),
+    ],
+)
+def test_a_new_driver_has_kernels_prove_themselves_anew(told, version, tmp_path):
+    (tmp_path / "version").write_text(f"NVRM version: {told}")
+    assert driver_version(tmp_path / "version") == version
+    assert driver_version(tmp_path / "none") == proving._library_version()
 
 
 def test_a_child_whose_parent_is_gone_ends_itself():

@@ -22,11 +22,15 @@ def kept_folder() -> Path | None:
 
 
 def keep(place: Path, content: bytes) -> None:
-    """Writes a file, complete or not at all."""
+    """Writes a file, complete or not at all; nothing is left where that fails."""
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(place)
+        with contextlib.ExitStack() as undone:
+            file = tempfile.NamedTemporaryFile(dir=place.parent, delete=False)  # noqa: SIM115
+            undone.callback(Path(file.name).unlink, missing_ok=True)
+            with file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(place)
+            undone.pop_all()

@@ -9,10 +9,12 @@ and these versions. Where nothing can be kept, each program proves anew.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from restore.kernels.kept import keep, kept_folder
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LIMIT_S", "Trial", "tried", "trouble_apart"]
+__all__ = ["LIMIT_S", "Trial", "driver_version", "tried", "trouble_apart"]
 
 LIMIT_S: Final = 300.0  # a compiler that starts cold takes a minute on a busy machine
 _SAID_CHARS: Final = 200
@@ -98,26 +100,38 @@ def _run(trial: Trial) -> tuple[bool, str]:
     """Whether the kernels had their turn, and what is wrong."""
     command = [sys.executable, "-P", "-m", "restore.kernels.prove"]
     try:
-        child = subprocess.run(
+        # A group of its own: the compilers that it starts have to end with it.
+        child = subprocess.Popen(
             [*command, trial.proof, trial.device, trial.dtype, str(trial.limit_s)],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=trial.limit_s,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
             env=os.environ | {"RESTORE_KERNELS": TRY_ALL},
         )
-    except subprocess.TimeoutExpired as late:
-        # A busy machine may be the cause, so that this is never kept.
-        when = "" if b"began" in (late.stdout or b"") else " before it began"
-        return False, f"trial took more than {trial.limit_s:g} s{when}"
     except OSError as error:
         return False, f"trial could not be started ({error})"
-    lines = child.stdout.decode(errors="replace").splitlines()
+    late = False
+    with child:
+        try:
+            out, said = child.communicate(timeout=trial.limit_s)
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        if late:
+            out, said = child.communicate()
+    lines = out.decode(errors="replace").splitlines()
     began = "began" in lines
+    if late:
+        # A busy machine may be the cause, so that this is never kept.
+        when = "" if began else " before it began"
+        return False, f"trial took more than {trial.limit_s:g} s{when}"
     if child.returncode == 0 and began:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             return True, str(json.loads(lines[-1])["trouble"])
-    return began, f"trial {_ending(child.returncode)}{_last(child.stderr)}"
+    return began, f"trial {_ending(child.returncode)}{_last(said)}"
 
 
 def _ending(code: int) -> str:
@@ -166,4 +180,28 @@ def _card(number: int) -> tuple[str, ...]:
     import torch
 
     major, minor = torch.cuda.get_device_capability(number)
-    return torch.cuda.get_device_name(number), f"{major}.{minor}", str(torch.version.cuda)
+    name, cuda = torch.cuda.get_device_name(number), str(torch.version.cuda)
+    return name, f"{major}.{minor}", cuda, driver_version()
+
+
+def driver_version(told: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """Of NVIDIA's driver, which compiles what it loads a last time; empty where it does not say.
+
+    Args:
+        told: where the driver's module says it.
+    """
+    with contextlib.suppress(OSError):
+        first = told.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu ..."
+        if found := re.search(r"\b\d+\.\d+(\.\d+)*\b", first.replace("x86_64", "")):
+            return found[0]
+    return _library_version()
+
+
+def _library_version() -> str:
+    """What the driver's library says of the CUDA that it speaks; containers may show no more."""
+    number = ctypes.c_int()
+    with contextlib.suppress(OSError, AttributeError):
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number)) == 0:
+            return f"CUDA {number.value}"
+    return ""
