@@ -14,6 +14,7 @@ from torch import Tensor
 from restore.errors import InvalidInput
 from restore.motion.area import shrunk_luma
 from restore.motion.flow import Effort, flow8, stretched
+from restore.motion.middle import median, quantile
 
 __all__ = ["GlobalMotion", "MotionModel", "Sight", "fit_motion", "global_motion"]
 
@@ -153,12 +154,12 @@ def fit_motion(
     wanted = np.concatenate([shift[:, 0], shift[:, 1]])
     # The median is a start that no minority can pull away.
     params = np.zeros(len(design.size))
-    params[:2] = np.median(shift[worth >= np.median(worth)], axis=0)
+    params[:2] = np.median(shift[worth >= median(worth)], axis=0)
     robust = worth
     for _ in range(_ITERATIONS):
         gap = wanted - design.at(params)
         error = np.hypot(*np.split(gap, 2))
-        scale = max(1.4826 * float(np.median(error)), 0.02)
+        scale = max(1.4826 * median(error), 0.02)
         robust = worth * _tukey(error / scale)
         both = np.concatenate([robust, robust])
         change = design.solved(gap, both)
@@ -256,7 +257,7 @@ class _Slopes:
         gx = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8)
         gy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8)
         slope = gx * gx + gy * gy
-        y, x = np.nonzero(slope >= np.quantile(slope[::4, ::4], 0.7))
+        y, x = np.nonzero(slope >= quantile(slope[::4, ::4], 0.7))
         thin = slice(None, None, max(1, len(x) // _POINTS))
         y, x = y[thin], x[thin]
         jx, jy = _jacobian(x.astype(np.float64), y.astype(np.float64), model)
@@ -273,8 +274,10 @@ def _robust_step(design: _Design, gap: Doubles, seen: NDArray[np.bool_]) -> tupl
     some = np.flatnonzero(seen)[::4]  # enough for a median
     for _ in range(3):
         error = gap - design.at(params)
-        error -= np.median(error[some])
-        scale = max(1.4826 * float(np.median(np.abs(error[some]))), 1e-4)
+        near = error[some]
+        middle = median(near)
+        error -= middle
+        scale = max(1.4826 * median(np.abs(near - middle)), 1e-4)
         weights = _tukey(error / scale) * seen
         params = design.solved(gap, weights)
     return params, float(weights.sum() / seen.sum())

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.motion.middle import median
+
 __all__ = ["settled"]
 
 Doubles = NDArray[np.float64]
@@ -68,7 +70,7 @@ def _robust(design: Doubles, part: Doubles, overall: NDArray[np.intp]) -> tuple[
         params = np.linalg.lstsq(weighted.T @ design, weighted.T @ part, rcond=None)[0]
         value = params[0]
         gap = _size((part - design @ params)[:, overall])
-        scale = max(1.4826 * float(np.median(gap)), 1e-4)
+        scale = max(1.4826 * median(gap), 1e-4)
         weights = np.minimum(1.0, _HUBER * scale / np.maximum(gap, 1e-9)) ** 2
     return np.asarray(value), gap
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.motion.flow import Effort, flow8
+from restore.motion.middle import median
 
 __all__ = ["Shading", "exposure_change", "shading", "surface"]
 
@@ -148,10 +149,10 @@ def _fit(design: Doubles, wanted: Doubles, worth: Doubles) -> Doubles:
     ridge = np.full(count, 2e-3)
     ridge[0] = 1e-9
     params = np.zeros(count)
-    params[0] = np.median(wanted)
+    params[0] = median(wanted)
     for _ in range(_ROUNDS):
         gap = wanted - blocks @ params
-        scale = max(1.4826 * float(np.median(np.abs(gap))), _SLACK)
+        scale = max(1.4826 * median(np.abs(gap)), _SLACK)
         weight = worth * np.square(np.clip(1 - np.square(gap / (_TUKEY * scale)), 0, None))
         weight /= max(float(weight.sum()), 1e-9)
         weighted = (blocks * weight[..., None]).transpose(0, 2, 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.motion.flow import Effort, flow8
+from restore.motion.middle import median, medians
 from restore.motion.veil import REACH_PX, Evidence, Veil, evidence_of, veil_of
 
 __all__ = ["Line", "LineRules", "find_lines", "lines_of"]
@@ -245,24 +246,27 @@ def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
     found: list[Line] = []
     for sign in (1, -1):
         bands, step = _thin(frame * np.float32(sign), rules.width_px)
-        spread = 1.4826 * np.median(np.abs(bands), axis=1, keepdims=True)
+        spread = 1.4826 * medians(np.abs(bands))[:, None]
         marks = bands / np.maximum(spread, 0.0025) * rules.sensitivity
-        for path in _paths(marks, 0.5 * rules.length):
-            on = np.arange(_BANDS), np.clip(np.rint(path).astype(np.intp), 0, width - 1)
-            upright = float(np.ptp(path)) <= max(_LEAN_PX, _LEAN * width)
-            # The edge of something has another brightness on either side, all the way down.
-            own = float(np.median(bands[on]))
-            if upright and abs(float(np.median(step[on]))) <= own:
-                uneven = float(np.median(np.abs(step[on]))) > own
-                found.append(Line(sign, path, marks[on], rules.width_px, uneven))
-    found.sort(key=lambda line: -float(np.median(line.marks)))
+        paths = _paths(marks, 0.5 * rules.length)
+        on = np.arange(_BANDS), np.clip(np.rint(paths).astype(np.intp), 0, width - 1)
+        upright = np.ptp(paths, axis=1) <= max(_LEAN_PX, _LEAN * width)
+        # The edge of something has another brightness on either side, all the way down.
+        own, sides, shown = medians(bands[on]), step[on], marks[on]
+        lines = upright & (np.abs(medians(sides)) <= own)
+        uneven = medians(np.abs(sides)) > own
+        for n in np.flatnonzero(lines):
+            found.append(Line(sign, paths[n], shown[n], rules.width_px, bool(uneven[n])))
+    found.sort(key=lambda line: -median(line.marks))
     kept: list[Line] = []
+    taken: list[float] = []
     for line in found:
         place = float(line.path.mean())
         # A line has dark flanks where a scanner sharpened it; the picture's edge is none.
-        alone = all(abs(place - float(one.path.mean())) > rules.width_px + 1 for one in kept)
+        alone = all(abs(place - other) > rules.width_px + 1 for other in taken)
         if alone and _SIDE_PX <= place < width - _SIDE_PX:
             kept.append(line)
+            taken.append(place)
     return kept
 
 
@@ -281,11 +285,11 @@ def _thin(frame: Plane, width_px: int) -> tuple[Plane, Plane]:
     aside = width_px // 2 + 2
     padded = np.pad(cv2.blur(whole, (3, 1)), ((0, 0), (aside, aside)), mode="edge")
     step = padded[:, 2 * aside :] - padded[:, : -2 * aside]
-    return bands - np.median(bands, axis=1, keepdims=True), step
+    return bands - medians(bands)[:, None], step
 
 
-def _paths(marks: Plane, least: float) -> list[Doubles]:
-    """The best ways down ``[bands, w]``, a column aside per band at most; best first."""
+def _paths(marks: Plane, least: float) -> Doubles:
+    """The best ways down, a column aside per band at most, ``[n, bands]``; best first."""
     width = marks.shape[1]
     # What stands out much in one band must not make up for others that show nothing.
     capped = np.clip(marks, -1, _CAP)
@@ -317,10 +321,10 @@ def _paths(marks: Plane, least: float) -> list[Doubles]:
         if not used[way].any():
             found.append(way)
         used[beside] = True
-    return _between_columns(marks, np.stack(found)) if found else []
+    return _between_columns(marks, np.stack(found)) if found else np.empty((0, _BANDS))
 
 
-def _between_columns(marks: Plane, paths: NDArray[np.intp]) -> list[Doubles]:
+def _between_columns(marks: Plane, paths: NDArray[np.intp]) -> Doubles:
     """Paths ``[n, bands]`` to a fraction of a column: twice the centroid about it, smoothed."""
     width = marks.shape[1]
     band = np.arange(_BANDS)[:, None]
@@ -332,7 +336,7 @@ def _between_columns(marks: Plane, paths: NDArray[np.intp]) -> list[Doubles]:
         weight = np.maximum(height - 0.4 * height.max(2, keepdims=True), 0.02)
         exact = (weight * around).sum(2) / weight.sum(2)
     wide = np.pad(exact, ((0, 0), (2, 2)), mode="edge")
-    return [np.convolve(path, np.ones(5) / 5, mode="valid") for path in wide]
+    return np.stack([np.convolve(path, np.ones(5) / 5, mode="valid") for path in wide])
 
 
 def _drift(centre: Tensor, other: Tensor) -> Plane:
@@ -380,7 +384,7 @@ def _is_scratch(
 
 def _gaps(line: Line, step: int, lines: list[Line], scene_px: float = 0.0) -> list[float]:
     """Distances to the lines of another frame that are near its place, there or with the scene."""
-    gaps = [float(np.median(one.path - line.path)) for one in lines if one.sign == line.sign]
+    gaps = [median(one.path - line.path) for one in lines if one.sign == line.sign]
     reach = _NEAR_PX * abs(step) / 2 + 1
     return [gap for gap in gaps if min(abs(gap), abs(gap - scene_px)) <= reach]
 
@@ -391,4 +395,4 @@ def _scene_px(line: Line, flow: Plane) -> float:
     middle = int(np.clip(line.path.mean() / 4, 0, width - 1))
     left, right = max(0, middle - 14), min(width, middle + 15)
     beside = [*range(left, max(left, middle - 3)), *range(min(right, middle + 4), right)]
-    return float(np.median(flow[:, beside])) if beside else 0.0
+    return median(flow[:, beside]) if beside else 0.0

@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.motion.middle import median
+
 __all__ = ["REACH_PX", "Evidence", "Veil", "evidence_of", "lift", "veil_of"]
 
 Plane = NDArray[Any]  # float32
@@ -276,7 +278,7 @@ def _hidden_and_light(
         hidden = float(np.clip(-both / (spread + 2e-4), -0.3, 0.97))
         light = mean_y + hidden * mean_x
         off = np.sqrt(np.square(depth + hidden * scene - light).mean(1))
-        usual = 1.5 * float(np.median(off[weight > 0])) if (weight > 0).any() else 1.0
+        usual = 1.5 * median(off[weight > 0]) if (weight > 0).any() else 1.0
         kept = weight * np.exp(-np.square(off / (2 * max(usual, 1e-3))) / 2)
     return hidden, light, kept
 

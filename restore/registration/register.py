@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.motion.camera import GlobalMotion, MotionModel, Sight, global_motion
+from restore.motion.middle import median
 
 __all__ = ["Register"]
 
@@ -100,4 +101,4 @@ def _gap(one: NDArray[np.float32], other: NDArray[np.float32], shift: Doubles) -
     margin = min(int(np.abs(shift).max()) + 2, min(height, width) // 4)
     inside = (slice(margin, height - margin),) * 1 + (slice(margin, width - margin),)
     gap = moved[inside] - one[inside]
-    return float(np.abs(gap - np.median(gap[::2, ::2])).mean())
+    return float(np.abs(gap - median(gap[::2, ::2])).mean())

@@ -17,6 +17,7 @@ from restore.engine.stage import StageSpec, Tiling, stacked
 from restore.motion.area import shrunk_luma
 from restore.motion.fetch import by_level, places
 from restore.motion.flow import Effort, flow8, stretched
+from restore.motion.middle import quantile
 from restore.stages import StageContext
 
 __all__ = ["Degrain"]
@@ -205,9 +206,9 @@ def _grain(level: Plane, gaps: list[Plane], tolerance: float) -> Plane:
         here = values[bins == number]
         if len(here) >= 64:
             centres.append((number + 0.5) / _LEVELS)
-            found.append(float(np.quantile(here, _QUIET)))
+            found.append(quantile(here, _QUIET))
     if not found:
-        centres, found = [0.5], [float(np.quantile(values, _QUIET))]
+        centres, found = [0.5], [quantile(values, _QUIET)]
     floor = 2 * _LEAST**2
     steps = np.linspace(0, 1, 256)
     curve = np.maximum(np.interp(steps, centres, found), floor) * tolerance

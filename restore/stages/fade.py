@@ -19,6 +19,7 @@ from restore.engine.stage import Memory, StreamSpec
 from restore.engine.trace import Trace
 from restore.errors import InvalidInput
 from restore.frames import Frame
+from restore.motion.middle import quantile
 from restore.stages import StageContext
 
 __all__ = ["Fade", "corrected"]
@@ -289,4 +290,4 @@ def _small(data: Tensor) -> NDArray[Any]:
 
 
 def _brightest(small: NDArray[Any]) -> float:
-    return float(np.quantile(small.mean(-1), 0.99))
+    return quantile(small.mean(-1), 0.99)
