@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates  # type: ignore[attr-defined]
 
+from restore.motion.middle import quantile
+
 __all__ = ["DyeFade", "DyeTally", "fit_fade", "neutral_points"]
 
 Doubles = NDArray[np.float64]
@@ -50,9 +52,10 @@ class DyeTally:
         self.pictures += 1
         self.pixels += len(values)
         grey = values.mean(1)
-        dark = values[grey <= np.quantile(grey, 0.015)]
-        bright = values[grey >= np.quantile(grey, 0.985)]
-        extremes = np.log(np.maximum(np.quantile(values, (0.003, 0.997), axis=0), 0.002))
+        dark = values[grey <= quantile(grey, 0.015)]
+        bright = values[grey >= quantile(grey, 0.985)]
+        ends = [[quantile(plane, share) for plane in values.T] for share in (0.003, 0.997)]
+        extremes = np.log(np.maximum(ends, 0.002))
         self._ends += np.stack(
             [
                 np.log(np.maximum(dark, _DEEPEST)).mean(0),
@@ -63,9 +66,10 @@ class DyeTally:
         tone, red, blue = _chroma(values)
         place = [(tone - _TONES[0]) / 0.25, _column(red), _column(blue)]
         cells = np.rint(np.stack(place)).astype(np.intp)
-        size = np.array(self.votes.shape)[:, None]
-        cells = cells[:, ((cells >= 0) & (cells < size)).all(0)]
-        np.add.at(self.votes, tuple(cells), 1)
+        shape = self.votes.shape
+        cells = cells[:, ((cells >= 0) & (cells < np.array(shape)[:, None])).all(0)]
+        numbers = np.ravel_multi_index(tuple(cells), shape)
+        self.votes += np.bincount(numbers, minlength=self.votes.size).reshape(shape)
 
     @property
     def ends(self) -> Doubles:
@@ -240,7 +244,8 @@ def _channels(lines: Doubles) -> tuple[Doubles, Doubles]:
 
 def _chroma(values: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     """Tone, red to green and blue to green of ``[n, 3]``, where none is clipped or too dark."""
-    fit = (values.min(1) > 1.2 * _FLOOR) & (values.max(1) < 0.99)
+    least, most = np.minimum.reduce([*values.T]), np.maximum.reduce([*values.T])
+    fit = (least > 1.2 * _FLOOR) & (most < 0.99)
     logs = np.log(values[fit])
     return logs.mean(1), logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]
 

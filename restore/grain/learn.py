@@ -165,7 +165,8 @@ def _blocks(frames: list[Tensor], places: NDArray[np.int_]) -> Blocks:
     ])  # fmt: skip
     if every.shape[1] > _MOST_BLOCKS:
         every = every[:, np.linspace(0, every.shape[1] - 1, _MOST_BLOCKS).astype(int)]
-    clipped = ((every <= 0.002) | (every >= 0.998)).sum((3, 4)).amax((0, 2))
+    # Counted as floats, which is several times quicker than truths.
+    clipped = ((every <= 0.002) | (every >= 0.998)).float().sum((3, 4)).amax((0, 2))
     out: Blocks = every[:, clipped <= _MOST_CLIPPED_PX].float().cpu().numpy()
     return out
 

@@ -109,11 +109,13 @@ def shares(level: NDArray[np.float32]) -> Doubles:
     dark = part < 0
     upper = np.where(dark, 0.0, part)
     lower = np.where(dark, np.square(1 + 2 * part), 1 - part)
-    out = np.zeros((len(level), LEVELS))
-    rows = np.broadcast_to(np.arange(len(level))[:, None], low.shape)
-    np.add.at(out, (rows, low), lower)
-    np.add.at(out, (rows, low + 1), upper)
-    return np.asarray(out / level.shape[1])
+    places = low + LEVELS * np.arange(len(level))[:, None]
+    out = np.bincount(
+        np.concatenate([places, places + 1], axis=None),
+        np.concatenate([lower, upper], axis=None),
+        minlength=len(level) * LEVELS,
+    )
+    return np.asarray(out.reshape(len(level), LEVELS) / level.shape[1])
 
 
 def _differences() -> Doubles:

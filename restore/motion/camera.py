@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
@@ -144,13 +144,9 @@ def fit_motion(
     """
     height, width = weights.shape
     step = max(1, min(height, width) // 64)
-    rows, columns = np.mgrid[0:height:step, 0:width:step].astype(np.float64)
-    x = (columns.ravel() + 0.5) * spacing_px - 0.5
-    y = (rows.ravel() + 0.5) * spacing_px - 0.5
     shift = flow[::step, ::step].reshape(-1, 2)
     worth = weights[::step, ::step].ravel() + 1e-9
-    jx, jy = _jacobian(x, y, model)
-    design = _Design.of(np.concatenate([jx, jy]))
+    design = _of_field(height, width, step, spacing_px, model)
     wanted = np.concatenate([shift[:, 0], shift[:, 1]])
     # The median is a start that no minority can pull away.
     params = np.zeros(len(design.size))
@@ -234,6 +230,15 @@ class _Design:
         return np.asarray(np.linalg.solve(normal, weighted @ wanted) / self.size)
 
 
+@lru_cache(maxsize=8)
+def _of_field(height: int, width: int, step: int, spacing_px: float, model: MotionModel) -> _Design:
+    """What a motion does to every ``step``-th vector of a field: all across, then all down."""
+    rows, columns = np.mgrid[0:height:step, 0:width:step].astype(np.float64)
+    x = (columns.ravel() + 0.5) * spacing_px - 0.5
+    y = (rows.ravel() + 0.5) * spacing_px - 0.5
+    return _Design.of(np.concatenate(_jacobian(x, y, model)))
+
+
 @dataclass(frozen=True)
 class _Slopes:
     """Where a picture slopes most, and what a motion, a gain and an offset would change there.
@@ -305,7 +310,7 @@ def _matrix(params: Doubles, model: MotionModel) -> Doubles:
 
 
 def _tukey(ratio: Doubles) -> Doubles:
-    inside: Doubles = np.clip(1 - np.square(ratio / _TUKEY), 0, None)
+    inside: Doubles = np.maximum(1 - np.square(ratio / _TUKEY), 0)
     return np.square(inside)
 
 
