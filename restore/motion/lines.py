@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from restore.motion.flow import Effort, flow8
 from restore.motion.middle import median, medians
+from restore.motion.narrow import BANDS, CAP, SEEN, narrow_of, paths_of
 from restore.motion.veil import REACH_PX, Evidence, Veil, evidence_of, veil_of
 
 __all__ = ["Line", "LineRules", "find_lines", "lines_of"]
@@ -23,11 +24,7 @@ Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _ROWS: Final = 8  # averaged before anything else: a line is upright over so few
-_BANDS: Final = 24  # down the frame, in which a line is looked for on its own
-_MOST: Final = 12  # lines of a frame that are looked at, brighter and darker each
-_CAP: Final = 4.0  # most that one band counts, in deviations
-_SEEN: Final = 1.8  # deviations at which a band shows the line
-_CLEAR: Final = 5.0  # deviations at which it does so beyond doubt
+_CLEAR: Final = 5.0  # deviations at which a band shows the line beyond doubt
 _NEAR_PX: Final = 4.0  # how far a line may lie from its place in the frame next to it
 _LEAN_PX: Final = 5.0  # how far a scratch leans over the frame's height
 _LEAN: Final = 0.012  # the same as a share of the frame's width
@@ -37,6 +34,7 @@ _DOUBT: Final = 0.25  # how far a line strays, to how far the scene goes, for mo
 _GOES_PX: Final = 0.3  # what a thing of the scene goes with it by, a frame, to be known by it
 _SIDE_PX: Final = 3  # nearer to the frame's side there is nothing to tell a line by
 _PIECE_ROWS: Final = 8  # over which a veil is compared with what is seen
+_TWO_PX: Final = 3.0  # between lines that are two
 _GLOSS: Final = -0.2  # share of the scene that a line hides, if it is to be one
 _UNEVEN: Final = 0.5  # misfit up to which a line between uneven sides is one
 _PART: Final = 0.6  # share of `length` that has to show of a line that the scene hides in part
@@ -73,6 +71,7 @@ class Line:
         marks: ``[bands]`` how far it stands out there, in deviations.
         width_px: the widest that it may be.
         uneven: whether its sides differ by more than it stands out, now one way, now the other.
+        beside: ``[bands]`` paths of the lines next to it, which its sides are not taken from.
     """
 
     sign: int
@@ -80,16 +79,18 @@ class Line:
     marks: Doubles
     width_px: int
     uneven: bool
+    beside: tuple[Doubles, ...] = ()
 
     @property
     def half_px(self) -> int:
         """Columns on each side of its middle that may belong to it."""
-        return min(REACH_PX - 3, self.width_px // 2 + 1)
+        gaps = [median(np.abs(path - self.path)) for path in self.beside]
+        return min(REACH_PX - 3, self.width_px // 2 + 1, *(max(1, int(gap / 2)) for gap in gaps))
 
     @property
     def cover(self) -> float:
         """Share of the bands that show it."""
-        return float((self.marks >= _SEEN).mean())
+        return float((self.marks >= SEEN).mean())
 
     @property
     def clear(self) -> float:
@@ -98,33 +99,38 @@ class Line:
 
     def columns(self, height: int) -> Doubles:
         """Its column on each row of the frame; along a parabola where it does not show."""
-        middles = (np.arange(_BANDS) + 0.5) * height / _BANDS - 0.5
-        return np.asarray(np.interp(np.arange(height), middles, self._steadied()))
+        return _on_rows(self._steadied(), height)
 
     def rows(self, height: int) -> Mask:
         """``[height]`` on which rows it shows, short gaps closed."""
-        seen = self.marks >= _SEEN
+        seen = self.marks >= SEEN
         around = np.convolve(np.pad(seen, 2, mode="edge"), np.ones(5), mode="valid")
-        bands = np.minimum(np.arange(height) * _BANDS // height, _BANDS - 1)
+        bands = np.minimum(np.arange(height) * BANDS // height, BANDS - 1)
         return np.asarray((seen | (around >= 2))[bands], np.bool_)
 
     def veil(self, picture: Plane) -> Veil:
         """What it does to ``[3, h, w]``."""
         height = picture.shape[-2]
-        return veil_of(picture, self.columns(height), self.rows(height), self.half_px)
+        beside = tuple(_on_rows(path, height) for path in self.beside)
+        return veil_of(picture, self.columns(height), self.rows(height), self.half_px, beside)
 
     def _steadied(self) -> Doubles:
         """The path without what some other thing drew it to."""
-        band = np.arange(_BANDS) - _BANDS / 2
-        shown = np.clip(self.marks, 0, _CAP) * (self.marks >= _SEEN)
+        band = np.arange(BANDS) - BANDS / 2
+        shown = np.clip(self.marks, 0, CAP) * (self.marks >= SEEN)
         weight, curve = shown, self.path
         for _ in range(5):
-            degree = 2 if (weight > 0.5).sum() > _BANDS // 4 else 0
+            degree = 2 if (weight > 0.5).sum() > BANDS // 4 else 0
             curve = np.polyval(np.polyfit(band, self.path, degree, w=weight + 1e-6), band)
             weight = shown * np.exp(-np.square((self.path - curve) / 0.7) / 2)
         near = (shown > 0) & (np.abs(self.path - curve) < 0.8)
         path = np.where(near, self.path, curve)
         return np.convolve(np.pad(path, 1, mode="edge"), np.ones(3) / 3, mode="valid")
+
+
+def _on_rows(path: Doubles, height: int) -> Doubles:
+    middles = (np.arange(BANDS) + 0.5) * height / BANDS - 0.5
+    return np.asarray(np.interp(np.arange(height), middles, path))
 
 
 def lines_of(frame: Tensor, rules: LineRules) -> list[Line]:
@@ -137,7 +143,7 @@ def lines_of(frame: Tensor, rules: LineRules) -> list[Line]:
     import cv2
 
     height, width = frame.shape[-2:]
-    size = (width, max(_BANDS, height // _ROWS))
+    size = (width, max(BANDS, height // _ROWS))
     planes = [
         cv2.resize(plane.numpy(), size, interpolation=cv2.INTER_AREA) for plane in frame.cpu()
     ]
@@ -170,7 +176,7 @@ def find_lines(
         border_px: how wide the scan's black border is on the left and on the right.
     """
     height, width = window[centre].shape[-2:]
-    if height < _BANDS * 2 or width < 4 * REACH_PX:
+    if height < BANDS * 2 or width < 4 * REACH_PX:
         return []
     look = seen or partial(lines_of, rules=rules)
     picture = window[centre].cpu().numpy()
@@ -178,7 +184,7 @@ def find_lines(
     for line in look(window[centre]):
         if line.cover >= rules.length * _PART:
             veil = line.veil(picture)
-            found = evidence_of(picture, veil, max(_BANDS, height // _PIECE_ROWS))
+            found = evidence_of(picture, veil, max(BANDS, height // _PIECE_ROWS))
             outside = _outside(line, found, border_px, width, rules)
             if outside or _plain(line, found, width, rules) or _seen_through(found, _STRICT):
                 here.append((line, veil, found, outside))
@@ -245,11 +251,11 @@ def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
     width = frame.shape[1]
     found: list[Line] = []
     for sign in (1, -1):
-        bands, step = _thin(frame * np.float32(sign), rules.width_px)
+        bands, step = narrow_of(frame * np.float32(sign), rules.width_px)
         spread = 1.4826 * medians(np.abs(bands))[:, None]
         marks = bands / np.maximum(spread, 0.0025) * rules.sensitivity
-        paths = _paths(marks, 0.5 * rules.length)
-        on = np.arange(_BANDS), np.clip(np.rint(paths).astype(np.intp), 0, width - 1)
+        paths = paths_of(marks, 0.5 * rules.length)
+        on = np.arange(BANDS), np.clip(np.rint(paths).astype(np.intp), 0, width - 1)
         upright = np.ptp(paths, axis=1) <= max(_LEAN_PX, _LEAN * width)
         # The edge of something has another brightness on either side, all the way down.
         own, sides, shown = medians(bands[on]), step[on], marks[on]
@@ -259,84 +265,27 @@ def _lines_of(frame: Plane, rules: LineRules) -> list[Line]:
             found.append(Line(sign, paths[n], shown[n], rules.width_px, bool(uneven[n])))
     found.sort(key=lambda line: -median(line.marks))
     kept: list[Line] = []
-    taken: list[float] = []
     for line in found:
         place = float(line.path.mean())
         # A line has dark flanks where a scanner sharpened it; the picture's edge is none.
-        alone = all(abs(place - other) > rules.width_px + 1 for other in taken)
+        alone = all(
+            abs(place - float(one.path.mean())) > rules.width_px + 1
+            or _are_two(line, one, rules.length)
+            for one in kept
+        )
         if alone and _SIDE_PX <= place < width - _SIDE_PX:
             kept.append(line)
-            taken.append(place)
-    return kept
+    return [
+        replace(line, beside=tuple(o.path for o in kept if _are_two(line, o, rules.length)))
+        for line in kept
+    ]
 
 
-def _thin(frame: Plane, width_px: int) -> tuple[Plane, Plane]:
-    """What is brighter than its sides and no wider than a line, about 0, and how the sides differ.
-
-    Both ``[bands, w]``.
-    """
-    import cv2
-
-    kernel = np.ones((1, width_px + 2), np.uint8)
-    thin = frame - cv2.morphologyEx(frame, cv2.MORPH_OPEN, kernel)
-    size = (frame.shape[1], _BANDS)
-    bands: Plane = cv2.resize(thin, size, interpolation=cv2.INTER_AREA)
-    whole: Plane = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    aside = width_px // 2 + 2
-    padded = np.pad(cv2.blur(whole, (3, 1)), ((0, 0), (aside, aside)), mode="edge")
-    step = padded[:, 2 * aside :] - padded[:, : -2 * aside]
-    return bands - medians(bands)[:, None], step
-
-
-def _paths(marks: Plane, least: float) -> Doubles:
-    """The best ways down, a column aside per band at most, ``[n, bands]``; best first."""
-    width = marks.shape[1]
-    # What stands out much in one band must not make up for others that show nothing.
-    capped = np.clip(marks, -1, _CAP)
-    total = np.full(width + 2, -np.inf)
-    total[1:-1] = capped[0]
-    turns = np.zeros((_BANDS, width), np.int8)
-    for band in range(1, _BANDS):
-        best = total[:-2] - 0.7
-        turn = turns[band]
-        turn[:] = -1
-        for step, way in enumerate((total[1:-1], total[2:] - 0.7)):
-            better = way > best
-            turn[better] = step
-            best = np.where(better, way, best)
-        total[1:-1] = best + capped[band]
-    total = total[1:-1]
-    ends = np.argsort(-total)[:64]
-    ends = ends[total[ends] >= least * _SEEN * _BANDS]
-    ways = np.empty((len(ends), _BANDS), np.intp)
-    for band in range(_BANDS - 1, -1, -1):
-        ways[:, band] = ends
-        ends = ends + turns[band, ends]
-    near = np.clip(ways[..., None] + np.arange(-4, 5), 0, width - 1)
-    found: list[NDArray[np.intp]] = []
-    used = np.zeros(width, np.bool_)
-    for way, beside in zip(ways, near, strict=True):
-        if len(found) >= _MOST:
-            break
-        if not used[way].any():
-            found.append(way)
-        used[beside] = True
-    return _between_columns(marks, np.stack(found)) if found else np.empty((0, _BANDS))
-
-
-def _between_columns(marks: Plane, paths: NDArray[np.intp]) -> Doubles:
-    """Paths ``[n, bands]`` to a fraction of a column: twice the centroid about it, smoothed."""
-    width = marks.shape[1]
-    band = np.arange(_BANDS)[:, None]
-    exact = paths.astype(np.float64)
-    for _ in range(2):
-        around = np.rint(exact).astype(np.intp)[..., None] + np.arange(-2, 3)
-        around = np.clip(around, 0, width - 1)
-        height = marks[band, around]
-        weight = np.maximum(height - 0.4 * height.max(2, keepdims=True), 0.02)
-        exact = (weight * around).sum(2) / weight.sum(2)
-    wide = np.pad(exact, ((0, 0), (2, 2)), mode="edge")
-    return np.stack([np.convolve(path, np.ones(5) / 5, mode="valid") for path in wide])
+def _are_two(line: Line, other: Line, length: float) -> bool:
+    """Whether these are two lines next to each other, both bright or both dark."""
+    gap = median(np.abs(line.path - other.path))
+    both = line.sign == other.sign and min(line.cover, other.cover) >= length
+    return both and _TWO_PX <= gap <= REACH_PX + 1
 
 
 def _drift(centre: Tensor, other: Tensor) -> Plane:

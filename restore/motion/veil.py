@@ -26,6 +26,7 @@ _BUSY: Final = 0.04  # difference between the sides at which a row counts half
 _SMOOTH_ROWS: Final = 9
 _GAIN_ROWS: Final = 41  # over which a line's strength is taken for the same
 _ALIKE_PX: Final = 12.0  # samples of the scene that are about one independent one
+_BESIDE_PX: Final = 2.0  # about a line next to this one, that belong to that
 _ABOUT_ROWS: Final = 5  # in which nothing is brought up to more than is seen beside the line
 _GAIN_SPREAD: Final = 0.1  # variance of a line's strength down its length, before one looks
 
@@ -41,6 +42,7 @@ class Veil:
         light: ``[3]`` what its core adds.
         half_px: columns on each side of its middle that it changes.
         rows: ``[h]`` where it was seen.
+        beside: ``[h]`` columns of each line next to it.
     """
 
     path: Doubles
@@ -49,6 +51,7 @@ class Veil:
     light: Doubles
     half_px: int
     rows: Mask
+    beside: tuple[Doubles, ...] = ()
 
     def depth(self, scene: Doubles) -> Doubles:
         """What its core changes in a scene ``[..., 3]``."""
@@ -78,7 +81,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Strip:
-    """The columns about a path: ``[h, n, 3]``, its sides ``[h, 3]``, offsets ``[h, n]``."""
+    """The columns about a path: ``[h, n, 3]``, its sides ``[h, 3]``, offsets ``[h, n]``.
+
+    ``sides`` is where there is scene beside it, ``[h, n]``.
+    """
 
     seen: Doubles
     scene: Doubles
@@ -87,9 +93,16 @@ class _Strip:
     away: Doubles
     columns: NDArray[np.intp]
     inside: Mask
+    sides: Mask
 
 
-def veil_of(picture: Plane, path: Doubles, rows: Mask, half_px: int) -> Veil:
+def veil_of(
+    picture: Plane,
+    path: Doubles,
+    rows: Mask,
+    half_px: int,
+    beside: tuple[Doubles, ...] = (),
+) -> Veil:
     """Fit a veil to a line.
 
     Profile, path, and the straight line between what is behind and what is seen are found in turn
@@ -101,9 +114,10 @@ def veil_of(picture: Plane, path: Doubles, rows: Mask, half_px: int) -> Veil:
         path: ``[h]`` the line's column on each row.
         rows: ``[h]`` where it shows.
         half_px: columns on each side of its middle that it may change.
+        beside: ``[h]`` columns of each line next to it, which say nothing of what is behind.
     """
     profile = np.clip(1 - np.abs(_KNOTS) / 1.5, 0, None)
-    veil = Veil(path, profile, 0.0, np.zeros(3), half_px, rows)
+    veil = Veil(path, profile, 0.0, np.zeros(3), half_px, rows, beside)
     for _ in range(_ROUNDS):
         veil = _fitted(_strip(picture, veil), veil, half_px)
     return veil
@@ -165,7 +179,7 @@ def lift(picture: Plane, veil: Veil, strength: float) -> Mask:
     hidden = np.clip(veil.hidden * own, -0.5, 0.95)
     cleared = (strip.seen - own * veil.light) / (1 - hidden)
     trust = np.clip((0.8 - hidden) / 0.2, 0, 1)
-    lowest, highest = _about(strip, veil.half_px)
+    lowest, highest = _about(strip)
     cleared = np.clip(cleared, np.minimum(lowest, strip.seen), np.maximum(highest, strip.seen))
     fixed = trust * cleared + (1 - trust) * strip.scene
     offsets = np.abs(np.arange(-REACH_PX, REACH_PX + 1))
@@ -189,22 +203,25 @@ def _strip(picture: Plane, veil: Veil) -> _Strip:
     at = np.arange(height)[:, None], np.clip(columns, 0, width - 1)
     seen = np.stack([plane[at] for plane in picture], -1).astype(np.float64)
     half = veil.half_px
-    left, any_left = _mean(seen, inside & (-offsets > half) & (-offsets <= half + 2))
-    right, any_right = _mean(seen, inside & (offsets > half) & (offsets <= half + 2))
+    sides = inside & (np.abs(offsets) > half)
+    for path in veil.beside:
+        apart = sides & (np.abs(columns - path[:, None]) > _BESIDE_PX)
+        sides = np.where(apart[:, np.abs(offsets) <= half + 2].any(1)[:, None], apart, sides)
+    left, any_left = _mean(seen, sides & (offsets < 0) & (-offsets <= half + 2))
+    right, any_right = _mean(seen, sides & (offsets > 0) & (offsets <= half + 2))
     left, right = np.where(any_left, left, right), np.where(any_right, right, left)
     part = np.clip((offsets / (half + 1.5) + 1) / 2, 0, 1)[:, None]
     scene = left[:, None] + (right - left)[:, None] * part
-    return _Strip(seen, scene, left, right, columns - veil.path[:, None], columns, inside)
+    return _Strip(seen, scene, left, right, columns - veil.path[:, None], columns, inside, sides)
 
 
-def _about(strip: _Strip, half_px: int) -> tuple[Doubles, Doubles]:
+def _about(strip: _Strip) -> tuple[Doubles, Doubles]:
     """``[h, 1, 3]`` the darkest and the brightest beside a line, over a few rows."""
     import cv2
 
-    beside = strip.inside & (np.abs(np.arange(-REACH_PX, REACH_PX + 1)) > half_px)
     rows = np.ones((_ABOUT_ROWS, 1), np.uint8)
-    low = np.where(beside[..., None], strip.seen, np.inf).min(1)
-    high = np.where(beside[..., None], strip.seen, -np.inf).max(1)
+    low = np.where(strip.sides[..., None], strip.seen, np.inf).min(1)
+    high = np.where(strip.sides[..., None], strip.seen, -np.inf).max(1)
     lowest: Doubles = np.asarray(cv2.erode(low, rows), np.float64)
     highest: Doubles = np.asarray(cv2.dilate(high, rows), np.float64)
     return lowest[:, None], highest[:, None]
@@ -257,7 +274,7 @@ def _fitted(strip: _Strip, veil: Veil, half_px: int) -> Veil:
     profile = profile / (highest if highest > 0.05 else 1.0)
     far = np.abs(_KNOTS[np.abs(profile) > 0.07])
     half = int(np.clip(np.floor(far.max() + 0.5), 1, half_px)) if len(far) else half_px
-    return Veil(np.add(veil.path, off), profile, hidden, light, half, veil.rows)
+    return Veil(np.add(veil.path, off), profile, hidden, light, half, veil.rows, veil.beside)
 
 
 def _hidden_and_light(
