@@ -24,6 +24,7 @@ from restore.kernels.brought import (
 from restore.models.nets.ifnet import IFNet
 from restore.models.nets.ifnet_quick import QuickFlow
 from restore.models.nets.ifnet_variants import recognise
+from tests.addresses import held
 from tests.brought_samples import ROUNDING, brought_sample
 from tests.rife_reference import random_state, read_forms
 
@@ -79,9 +80,11 @@ def a_wrong_one_is_noticed():
 def main() -> int:
     """All of them."""
     torch.set_num_threads(1)
-    for check in (kernels, network, a_wrong_one_is_noticed):
-        check()
-        sys.stdout.write(check.__name__ + "\n")
+    with held() as ground:
+        for check in (kernels, network, a_wrong_one_is_noticed):
+            check()
+            sys.stdout.write(check.__name__ + "\n")
+    assert ground.addresses > 10**5
     return 0
 
 

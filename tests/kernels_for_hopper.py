@@ -1,4 +1,4 @@
-"""Compiles the kernels of interpolation networks for a GPU that is not there.
+"""Compiles kernels for a GPU that is not there, as they are launched: interpolation's, OmniSR's.
 
 ``python -m tests.kernels_for_hopper``: Triton's own way from a call to machine code, but for a
 driver that only names its target, so nothing is started. It replaces the driver, so it is a program
@@ -8,6 +8,7 @@ of its own. The interpreter takes what the compiler does not: names of other mod
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from restore.kernels import brought_triton
+from restore.kernels import brought_triton, omni
 from tests.brought_samples import brought_sample
 
 
@@ -32,13 +33,29 @@ class Named:
         return GPUTarget("cuda", 90, 32)
 
 
+_SHARED_BYTES = 232_448  # of a multiprocessor
+
+
+def omni_as_launched() -> None:
+    """By the sample that is held against the twins, whose results nobody looks at here."""
+
+    def started(kernel: Callable[[], Any], twin: object, form: str) -> str:
+        kernel()
+        return ""
+
+    omni.difference = started
+    omni.can_try = lambda *_: True
+    assert not omni.omni_trouble(torch.device("cpu"), torch.bfloat16)
+
+
 def main() -> int:
-    """Both kernels, in half precision; prints each with the bytes of its machine code."""
+    """All of them in half precision; prints each with the bytes of its machine code."""
     driver.set_active(Named())
     start = JITFunction.run
 
     def compiled(self: JITFunction, *given: Any, grid: object, warmup: bool, **options: Any) -> Any:
         made = start(self, *given, grid=(1,), warmup=True, **options)
+        assert made.metadata.shared <= _SHARED_BYTES, self.__name__
         sys.stdout.write(f"{self.__name__} {len(made.asm['cubin'])}\n")
         return made
 
@@ -47,6 +64,7 @@ def main() -> int:
     steps = [(one.raw, one.scale) for one in found]
     brought_triton.run_brought(ends, steps, 0.3, 2, 16)
     brought_triton.run_blended(*frames, steps)
+    omni_as_launched()
     return 0
 
 

@@ -5,19 +5,20 @@ Compiled anew for each size and held against torch before it is used.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from restore.errors import UnsupportedModel
+from restore.models.by_size import BySize
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["CompiledNet", "Compiler", "as_module"]
+__all__ = ["CompiledNet", "Compiler", "as_module", "exporting"]
 
-_SIZES_KEPT = 3
 # Largest difference from torch, of 0..1: as for OpenVINO, between two orders of additions.
 _TOLERANCE = {"float32": 4e-5, "float16": 0.02, "bfloat16": 0.06}
 
@@ -65,9 +66,8 @@ class CompiledNet:
     ) -> None:
         self._compiler = compiler
         self._exact, self._by_torch, self._dtype = exact, by_torch, dtype
-        self._by_size: OrderedDict[tuple[int, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+        self._by_size = BySize(by_torch, compiler.package)
         self.note = ""
-        self.used: tuple[str, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run it.
@@ -82,15 +82,12 @@ class CompiledNet:
 
         x = x.to(getattr(torch, self._dtype)).contiguous()
         size = tuple(x.shape)
-        if size not in self._by_size:
-            made = self._made(size, x.device)
-            name = "torch" if made is self._by_torch else self._compiler.package
-            self.used = tuple(dict.fromkeys((*self.used, name)))
-            self._by_size[size] = made
-            if len(self._by_size) > _SIZES_KEPT:
-                self._by_size.popitem(last=False)
-        self._by_size.move_to_end(size)
-        return self._by_size[size](x)
+        return self._by_size.of(size, lambda: self._made(size, x.device))(x)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """What has computed so far."""
+        return self._by_size.used
 
     def _made(self, shape: tuple[int, ...], device: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
         import torch
@@ -120,6 +117,16 @@ class CompiledNet:
                 f"{self._compiler.name} cannot take the network "
                 f"({reason or type(error).__name__}), torch computes"
             ) from error
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Graphs are made within: outside inference mode, and without the exporter's warnings."""
+    import torch
+
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")  # on sizes that become constants: meant
+        yield
 
 
 def as_module(exact: Any, sample: Tensor) -> nn.Module:  # noqa: ANN401

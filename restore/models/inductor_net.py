@@ -7,11 +7,10 @@ its code is kept, :mod:`restore.hostenv` says.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from restore.models.compiled_net import Compiler, as_module
+from restore.models.compiled_net import Compiler, as_module, exporting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +21,7 @@ __all__ = ["INDUCTOR"]
 def _made(exact: Any, sample: Tensor) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
     import torch
 
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter on sizes that become constants: meant
+    with exporting():
         given = sample.clone()
         # Exported first: a graph of its own for every size, so that none counts as another's
         # recompilation, of which torch allows a few.

@@ -9,13 +9,13 @@ network.
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from restore.errors import UnsupportedModel
+from restore.models.by_size import BySize
 from restore.models.graphs import KeptGraphs
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ __all__ = ["PAYS_FOR", "OpenVinoNet"]
 
 # Architectures that it is quicker for by enough to pay for tracing.
 PAYS_FOR = frozenset({"SPAN"})
-_SIZES_KEPT = 3
 # Largest difference from torch in float32, of 0..1, before the clip to 0..1: a hundredth of an
 # 8-bit code value exactly, and what bfloat16 differs by between two orders of additions.
 _TOLERANCE = {"float32": 4e-5, "bfloat16": 0.06}
@@ -50,9 +49,8 @@ class OpenVinoNet:
         self._exact = exact
         self._kept = kept
         self._dtype = dtype
-        self._by_size: OrderedDict[tuple[int, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+        self._by_size = BySize(exact, "openvino")
         self.note = ""
-        self.used: tuple[str, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run it.
@@ -65,16 +63,14 @@ class OpenVinoNet:
         """
         import torch
 
-        size = (*x.shape, torch.get_num_threads())
-        if size not in self._by_size:
-            made = self._made(tuple(x.shape))
-            name = "torch" if made is self._exact else "openvino"
-            self.used = tuple(dict.fromkeys((*self.used, name)))
-            self._by_size[size] = made
-            if len(self._by_size) > _SIZES_KEPT:
-                self._by_size.popitem(last=False)
-        self._by_size.move_to_end(size)
-        return self._by_size[size](x)
+        shape = tuple(x.shape)
+        size = (*shape, torch.get_num_threads())
+        return self._by_size.of(size, lambda: self._made(shape))(x)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """What has computed so far."""
+        return self._by_size.used
 
     def _made(self, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         import torch

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from restore.models.compiled_net import Compiler, as_module
+from restore.models.compiled_net import Compiler, as_module, exporting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,11 +14,9 @@ __all__ = ["TENSORRT"]
 
 
 def _made(exact: Any, sample: Tensor) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
-    import torch
     import torch_tensorrt
 
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter on sizes that become constants: meant
+    with exporting():
         given = sample.clone()
         made: Callable[[Tensor], Tensor] = torch_tensorrt.compile(
             as_module(exact, sample),
