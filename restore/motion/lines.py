@@ -155,7 +155,7 @@ def find_lines(
     centre: int,
     rules: LineRules,
     seen: Callable[[Tensor], list[Line]] | None = None,
-    border_px: tuple[int, int] = (0, 0),
+    border_px: Callable[[], tuple[int, int]] = lambda: (0, 0),
 ) -> list[Veil]:
     """The scratches of one frame, each as what it does to it.
 
@@ -173,21 +173,14 @@ def find_lines(
         centre: place of the frame in the window.
         rules: what counts.
         seen: what remembers the results of :func:`lines_of`; None works them out here.
-        border_px: how wide the scan's black border is on the left and on the right.
+        border_px: says how wide the scan's black border is on the left and on the right; asked
+            where a line may lie on it.
     """
     height, width = window[centre].shape[-2:]
     if height < BANDS * 2 or width < 4 * REACH_PX:
         return []
     look = seen or partial(lines_of, rules=rules)
-    picture = window[centre].cpu().numpy()
-    here: list[tuple[Line, Veil, Evidence, bool]] = []
-    for line in look(window[centre]):
-        if line.cover >= rules.length * _PART:
-            veil = line.veil(picture)
-            found = evidence_of(picture, veil, max(BANDS, height // _PIECE_ROWS))
-            outside = _outside(line, found, border_px, width, rules)
-            if outside or _plain(line, found, width, rules) or _seen_through(found, _STRICT):
-                here.append((line, veil, found, outside))
+    here = [line for line in look(window[centre]) if line.cover >= rules.length * _PART]
     if not here:
         return []
     others = {
@@ -196,13 +189,29 @@ def find_lines(
         if not torch.equal(frame, window[centre])
     }
     flows = {step: _drift(window[centre], window[centre + step]) for step in others}
+    picture = window[centre].cpu().numpy()
     kept: list[Veil] = []
-    for line, veil, found, outside in here:
+    for line in here:
         verdict = _is_scratch(line, others, flows, rules.length)
-        lasts = outside and sum(bool(_gaps(line, step, n)) for step, n in others.items()) > 1
-        if lasts or verdict or (verdict is None and _seen_through(found, _USUAL)):
+        lasts = sum(bool(_gaps(line, step, lines)) for step, lines in others.items()) > 1
+        lasts &= line.cover >= rules.length and _is_outer(line, width)
+        # Most lines belong to the scene by how they move: fitting is what takes the time.
+        if verdict is False and not lasts:
+            continue
+        veil = line.veil(picture)
+        found = evidence_of(picture, veil, max(BANDS, height // _PIECE_ROWS))
+        seen_through = _seen_through(found, _USUAL) and verdict is None
+        alone = _plain(line, found, width, rules) or _seen_through(found, _STRICT)
+        if lasts and _outside(line, found, border_px, width, rules):
+            kept.append(veil)
+        elif alone and (verdict or seen_through):
             kept.append(veil)
     return kept
+
+
+def _is_outer(line: Line, width: int) -> bool:
+    """Whether a line lies where a scan may be black: borders are no wider than a quarter."""
+    return bool(line.path.max() < width / 4 or line.path.min() >= 3 * width / 4)
 
 
 def _plain(line: Line, found: Evidence, width: int, rules: LineRules) -> bool:
@@ -219,14 +228,18 @@ def _plain(line: Line, found: Evidence, width: int, rules: LineRules) -> bool:
 
 
 def _outside(
-    line: Line, found: Evidence, border_px: tuple[int, int], width: int, rules: LineRules
+    line: Line,
+    found: Evidence,
+    border_px: Callable[[], tuple[int, int]],
+    width: int,
+    rules: LineRules,
 ) -> bool:
     """Whether a line and all that is looked at beside it lie on the black border."""
-    left, right = border_px
-    outside = line.path.max() < left - REACH_PX or line.path.min() >= width - right + REACH_PX
     thin = found.width_px < max(rules.width_px, 2)
-    steady = found.misfit <= _USUAL.misfit and found.contrast >= _USUAL.contrast
-    return bool(outside and thin and steady and line.cover >= rules.length)
+    if not (thin and found.misfit <= _USUAL.misfit and found.contrast >= _USUAL.contrast):
+        return False
+    left, right = border_px()
+    return bool(line.path.max() < left - REACH_PX or line.path.min() >= width - right + REACH_PX)
 
 
 def _seen_through(found: Evidence, least: Evidence) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Self
 
 import numpy as np
@@ -121,10 +121,8 @@ class Scratches:
         return out.to(windows)
 
     def _found(self, window: Sequence[Tensor]) -> list[Veil]:
-        seen = self._seen.of
-        # The border is looked for where there are lines at all.
-        border_px = self._border_px(window) if seen(window[_RADIUS]) else (0, 0)
-        return find_lines(window, _RADIUS, self._rules, seen, border_px)
+        border_px = cache(partial(self._border_px, window))
+        return find_lines(window, _RADIUS, self._rules, self._seen.of, border_px)
 
     def _border_px(self, window: Sequence[Tensor]) -> tuple[int, int]:
         """Width of the black border at the left and at the right, by all frames of the window."""
