@@ -202,9 +202,8 @@ def find_lines(
         found = evidence_of(picture, veil, max(BANDS, height // _PIECE_ROWS))
         seen_through = _seen_through(found, _USUAL) and verdict is None
         alone = _plain(line, found, width, rules) or _seen_through(found, _STRICT)
-        if lasts and _outside(line, found, border_px, width, rules):
-            kept.append(veil)
-        elif alone and (verdict or seen_through):
+        outside = lasts and _outside(line, found, border_px, width, rules)
+        if outside or (alone and (verdict or seen_through)):
             kept.append(veil)
     return kept
 

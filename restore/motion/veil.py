@@ -201,7 +201,9 @@ def _strip(picture: Plane, veil: Veil) -> _Strip:
     columns = np.rint(veil.path).astype(np.intp)[:, None] + offsets
     inside = (columns >= 0) & (columns < width)
     at = np.arange(height)[:, None], np.clip(columns, 0, width - 1)
-    seen = np.stack([plane[at] for plane in picture], -1).astype(np.float64)
+    seen = np.empty((*columns.shape, 3))
+    for channel, plane in enumerate(picture):
+        seen[..., channel] = plane[at]
     half = veil.half_px
     sides = inside & (np.abs(offsets) > half)
     for path in veil.beside:
@@ -229,8 +231,10 @@ def _about(strip: _Strip) -> tuple[Doubles, Doubles]:
 
 def _mean(seen: Doubles, where: Mask) -> tuple[Doubles, Mask]:
     """Mean of some columns of each row, and whether there are any."""
-    count = where.sum(1)[:, None]
-    return (seen * where[..., None]).sum(1) / np.maximum(count, 1), count > 0
+    # Sums along short axes are several times quicker so.
+    count = np.einsum("hn->h", where.astype(np.intp))[:, None]
+    total = np.einsum("hnc,hn->hc", seen, where.astype(np.float64))
+    return total / np.maximum(count, 1), count > 0
 
 
 def _core(strip: _Strip, veil: Veil) -> Doubles:
@@ -241,8 +245,9 @@ def _core(strip: _Strip, veil: Veil) -> Doubles:
 
 def _depth(strip: _Strip, core: Doubles) -> Doubles:
     """``[h, 3]`` how much each row's core stands out from its sides."""
-    energy = np.maximum(np.square(core).sum(1), 1e-3)
-    return np.asarray((core * (strip.seen - strip.scene)).sum(1) / energy)
+    near = core[..., 0]
+    energy = np.maximum(np.einsum("hn,hn->h", near, near), 1e-3)[:, None]
+    return np.asarray(np.einsum("hn,hnc->hc", near, strip.seen - strip.scene) / energy)
 
 
 def _calm(strip: _Strip) -> Doubles:
@@ -255,9 +260,11 @@ def _fitted(strip: _Strip, veil: Veil, half_px: int) -> Veil:
     """One round: hidden and light, then profile and path together, then the width."""
     core = _core(strip, veil)
     calm = _calm(strip)
-    weight = np.minimum(np.square(core).sum((1, 2)), 1) * veil.rows * calm
+    near = core[..., 0]
+    weight = np.minimum(np.einsum("hn,hn->h", near, near), 1) * veil.rows * calm
     mass = np.maximum(_down(weight, _SMOOTH_ROWS), 1e-4)[:, None]
-    behind = (core * strip.scene).sum(1) / np.maximum(core.sum(1), 1e-3)
+    behind = np.einsum("hn,hnc->hc", near, strip.scene)
+    behind /= np.maximum(np.einsum("hn->h", near), 1e-3)[:, None]
     scene, depth = (
         _down(plane * weight[:, None], _SMOOTH_ROWS) / mass
         for plane in (behind, _depth(strip, core))
@@ -266,7 +273,7 @@ def _fitted(strip: _Strip, veil: Veil, half_px: int) -> Veil:
     own = _down(light - hidden * (strip.left + strip.right) / 2, _SMOOTH_ROWS)
     # All that the channels say of profile and path: what is seen along the veil's own colour.
     along = np.einsum("hnc,hc->hn", strip.seen - strip.scene, own)
-    power = np.broadcast_to(np.square(own).sum(1)[:, None], along.shape)
+    power = np.broadcast_to(np.einsum("hc,hc->h", own, own)[:, None], along.shape)
     shown = strip.inside & veil.rows[:, None]
     profile = _profile(strip.away, along, power, shown * weight[:, None])
     off = _moved(strip.away, profile, along, power, shown * calm[:, None])
@@ -287,14 +294,15 @@ def _hidden_and_light(
     """
     kept, hidden, light = weight, 0.0, np.zeros(3)
     for _ in range(4):
-        share = (kept / max(float(kept.sum()), 1e-9))[:, None]
-        mean_x, mean_y = (share * scene).sum(0), (share * depth).sum(0)
+        share = kept / max(float(kept.sum()), 1e-9)
+        mean_x, mean_y = (np.einsum("h,hc->c", share, plane) for plane in (scene, depth))
         about = scene - mean_x
-        spread = float((share * about**2).sum()) / 3
-        both = float((share * about * (depth - mean_y)).sum()) / 3
+        spread = float(np.einsum("h,hc,hc->", share, about, about)) / 3
+        both = float(np.einsum("h,hc,hc->", share, about, depth - mean_y)) / 3
         hidden = float(np.clip(-both / (spread + 2e-4), -0.3, 0.97))
         light = mean_y + hidden * mean_x
-        off = np.sqrt(np.square(depth + hidden * scene - light).mean(1))
+        gap = depth + hidden * scene - light
+        off = np.sqrt(np.einsum("hc,hc->h", gap, gap) / 3)
         usual = 1.5 * median(off[weight > 0]) if (weight > 0).any() else 1.0
         kept = weight * np.exp(-np.square(off / (2 * max(usual, 1e-3))) / 2)
     return hidden, light, kept
@@ -335,9 +343,10 @@ def _moved(
     ahead, there, back = (
         np.interp(away + step, _KNOTS, profile, left=0.0, right=0.0) for step in (0.1, 0.0, -0.1)
     )
-    slope = (back - ahead) / 0.2 * weight
-    pull = (slope * (along - there * power)).sum(1)
-    hold = (slope * (back - ahead) / 0.2 * power).sum(1)
+    bare = (back - ahead) / 0.2
+    slope = bare * weight
+    pull = np.einsum("hn,hn->h", slope, along - there * power)
+    hold = np.einsum("hn,hn,hn->h", slope, bare, power)
     height = len(pull)
     knots = np.linspace(0, height - 1, _BENDS)
     hats = np.clip(1 - np.abs(np.arange(height)[:, None] - knots) / (knots[1] - knots[0]), 0, None)
