@@ -201,9 +201,7 @@ def _strip(picture: Plane, veil: Veil) -> _Strip:
     columns = np.rint(veil.path).astype(np.intp)[:, None] + offsets
     inside = (columns >= 0) & (columns < width)
     at = np.arange(height)[:, None], np.clip(columns, 0, width - 1)
-    seen = np.empty((*columns.shape, 3))
-    for channel, plane in enumerate(picture):
-        seen[..., channel] = plane[at]
+    seen = np.stack([plane[at] for plane in picture], -1).astype(np.float64)
     half = veil.half_px
     sides = inside & (np.abs(offsets) > half)
     for path in veil.beside:
@@ -343,10 +341,9 @@ def _moved(
     ahead, there, back = (
         np.interp(away + step, _KNOTS, profile, left=0.0, right=0.0) for step in (0.1, 0.0, -0.1)
     )
-    bare = (back - ahead) / 0.2
-    slope = bare * weight
-    pull = np.einsum("hn,hn->h", slope, along - there * power)
-    hold = np.einsum("hn,hn,hn->h", slope, bare, power)
+    slope = (back - ahead) / 0.2
+    pull = np.einsum("hn,hn,hn->h", slope, weight, along - there * power)
+    hold = np.einsum("hn,hn,hn,hn->h", slope, weight, slope, power)
     height = len(pull)
     knots = np.linspace(0, height - 1, _BENDS)
     hats = np.clip(1 - np.abs(np.arange(height)[:, None] - knots) / (knots[1] - knots[0]), 0, None)
