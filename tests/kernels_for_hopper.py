@@ -1,4 +1,4 @@
-"""Compiles kernels for a GPU that is not there, as they are launched: interpolation's, OmniSR's.
+"""Compiles kernels for a GPU that is not there, as launched: interpolation's, OmniSR's, planes'.
 
 ``python -m tests.kernels_for_hopper``: Triton's own way from a call to machine code, but for a
 driver that only names its target, so nothing is started. It replaces the driver, so it is a program
@@ -16,7 +16,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from restore.kernels import brought_triton, omni
+from restore.kernels import brought_triton, omni, planes_triton
+from restore.kernels.planes import Halving, Plan
 from tests.brought_samples import brought_sample
 
 
@@ -48,8 +49,22 @@ def omni_as_launched() -> None:
     assert not omni.omni_trouble(torch.device("cpu"), torch.bfloat16)
 
 
+def planes(height: int, width: int, down: Halving, across: Halving, bits: int) -> None:
+    """What the way back launches for one layout."""
+    rows = ((0.2, 0.7, 0.1), (-0.1, -0.4, 0.5), (0.5, -0.4, -0.1))
+    pair = (219.0, 16.0)
+    taps = (1.4, -0.2, 0.03)
+    plan = Plan(rows, pair, pair, (1 << bits) - 1, down, across, taps, is_gray=bits == 8)
+    small = height // 2 if down else height, width // 2 if across else width
+    shapes = (height, width), small, small
+    noise = [torch.zeros(shape) for shape in shapes] if bits == 8 else None
+    form = torch.uint8 if bits == 8 else torch.uint16
+    data = torch.zeros(3, height, width)
+    planes_triton.run(data, plan, noise, [torch.zeros(shape, dtype=form) for shape in shapes])
+
+
 def main() -> int:
-    """All of them in half precision; prints each with the bytes of its machine code."""
+    """All of them as they are launched; prints each with the bytes of its machine code."""
     driver.set_active(Named())
     start = JITFunction.run
 
@@ -65,6 +80,10 @@ def main() -> int:
     brought_triton.run_brought(ends, steps, 0.3, 2, 16)
     brought_triton.run_blended(*frames, steps)
     omni_as_launched()
+    for bits in (8, 10):
+        planes(32, 32, Halving.CENTRED, Halving.COSITED, bits)
+        planes(32, 32, Halving.COSITED, Halving.CENTRED, bits)
+        planes(32, 32, Halving.NONE, Halving.NONE, bits)
     return 0
 
 

@@ -29,7 +29,7 @@ ALLOWED = {
     "refinement": VOCABULARY | {"diffusion", "engine", "motion"},
     "generate": VOCABULARY | {"diffusion", "engine", "media", "models", "motion"},
     "lora": VOCABULARY | {"diffusion", "media", "models"},
-    "engine": VOCABULARY | {"hostenv", "operations"},
+    "engine": VOCABULARY | {"hostenv", "kernels", "operations"},
     "degrade": VOCABULARY,
     "motion": VOCABULARY,
     "analysis": VOCABULARY | {"motion"},

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from restore.engine.planes_proof import planes_trouble
 from restore.kernels.block_end import end_block_trouble
 from restore.kernels.brought import brought_trouble
 from restore.kernels.convolution import Act, Residual, convolve, convolve_trouble, prepared
@@ -182,6 +183,7 @@ def test_kernels_that_prove_themselves_apart_against_their_twins_on_a_gpu(
     cuda = torch.device("cuda", 0)
     assert not omni_trouble(cuda, dtype)
     assert not brought_trouble(cuda, dtype)
+    assert not planes_trouble(cuda, torch.float32)
 
 
 @pytest.mark.gpu

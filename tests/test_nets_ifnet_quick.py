@@ -164,7 +164,9 @@ def test_the_kernels_compile_for_a_gpu_without_one(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     sizes = dict(line.split() for line in done.stdout.splitlines())
     omni = {"rows", "depthwise", "gated", "shone", "windows", "channels", "gathered", "applied"}
-    assert set(sizes) == {"_brought_kernel", "_blended_kernel"} | {f"_{name}" for name in omni}
+    planes = {"first", "across", "sharpened"}
+    named = {"brought_kernel", "blended_kernel"} | omni | planes
+    assert set(sizes) == {f"_{name}" for name in named}
     assert all(int(size) > 10_000 for size in sizes.values())
 
 

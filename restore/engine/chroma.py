@@ -22,7 +22,7 @@ from torch import Tensor
 
 from restore.color import ChromaSite
 
-__all__ = ["downsample", "upsample"]
+__all__ = ["MEAN_UNDONE", "downsample", "upsample"]
 
 _SIDE_TAPS = 8
 
@@ -37,7 +37,8 @@ def _inverse(pole: float) -> tuple[float, ...]:
     return tuple(pole**n / whole for n in range(_SIDE_TAPS + 1))
 
 
-_HALF = _inverse(-(3 - 2 * math.sqrt(2)))  # of (1, 6, 1)
+#: Middle and one side of what follows the mean of two samples: the inverse of (1, 6, 1) / 8.
+MEAN_UNDONE = _inverse(-(3 - 2 * math.sqrt(2)))
 _QUARTER = _inverse((math.sqrt(160) - 13) / 3)  # of (3, 26, 3)
 
 
@@ -91,7 +92,7 @@ def _down_cosited(full: Tensor, axis: int) -> Tensor:
 
 def _down_centred(full: Tensor, axis: int) -> Tensor:
     mean = (_part(full, axis, 0, None, 2) + _part(full, axis, 1, None, 2)) / 2
-    return _sharpened(mean, axis, _HALF)
+    return _sharpened(mean, axis, MEAN_UNDONE)
 
 
 def _up_quarter(chroma: Tensor, axis: int) -> Tensor:

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.color import ColorSpec, Matrix, Range, luma_weights
+from restore.color import ChromaSite, ColorSpec, Matrix, Range, luma_weights
 from restore.engine import chroma as chroma_filters
-from restore.engine.transfer import brought, fetched, used_here
+from restore.engine.transfer import Packed, brought, fetched, used_here
 from restore.errors import UnsupportedMedia
 from restore.frames import Frame, PixelFormat, RawFrame
+from restore.kernels.planes import Halving, Plan, can_write, write_planes
 
-__all__ = ["from_frame", "to_frame", "turned_upright"]
+__all__ = ["from_frame", "planes_by_kernel", "planes_by_torch", "to_frame", "turned_upright"]
 
 _QUARTER_TURNS = {0: 0, 90: 3, 180: 2, 270: 1}
 
@@ -91,6 +92,25 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     Returns:
         The raw frame, on the CPU.
     """
+    height, width = frame.data.shape[-2:]
+    packed = planes_by_kernel(frame, fmt, spec)
+    planes = packed.fetched() if packed else fetched(planes_by_torch(frame, fmt, spec))
+    return RawFrame(
+        planes=tuple(planes),
+        format=fmt,
+        width_px=width,
+        height_px=height,
+        pts=frame.pts,
+        time_base=frame.time_base,
+        color=spec,
+        index=frame.index,
+        duration=frame.duration,
+        woven=frame.woven,
+    )
+
+
+def planes_by_torch(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> list[Tensor]:
+    """The planes of :func:`from_frame` where the frame lies; takes every layout."""
     data = _without_tint(frame.data.float()) if frame.is_gray else frame.data.float()
     height, width = data.shape[-2:]
     if fmt.kind == "yuv":
@@ -116,18 +136,52 @@ def from_frame(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> RawFrame:
     if fmt.has_alpha:
         alpha = data.new_ones(height, width) if frame.alpha is None else frame.alpha[0].float()
         planes.append(_quantised(alpha, fmt, Range.FULL, is_chroma=False, number=3))
-    return RawFrame(
-        planes=tuple(fetched(planes)),
-        format=fmt,
-        width_px=width,
-        height_px=height,
-        pts=frame.pts,
-        time_base=frame.time_base,
-        color=spec,
-        index=frame.index,
-        duration=frame.duration,
-        woven=frame.woven,
+    return planes
+
+
+def planes_by_kernel(frame: Frame, fmt: PixelFormat, spec: ColorSpec) -> Packed | None:
+    """The same by kernels, in the block they are sent in; None where they cannot."""
+    data, site = frame.data, spec.chroma_site
+    is_flipped = site in (ChromaSite.BOTTOM, ChromaSite.BOTTOMLEFT)
+    covers = fmt.kind == "yuv" and not (fmt.is_float or fmt.has_alpha)
+    if (
+        not covers
+        or max(fmt.log2_h, fmt.log2_w) > 1
+        or (fmt.log2_h and (frame.woven or is_flipped))
+    ):
+        return None
+    height, width = data.shape[-2:]
+    plan = Plan(
+        matrix=_to_yuv_rows(spec.matrix),
+        luma=_scale_and_offset(fmt, spec.range, is_chroma=False),
+        chroma=_scale_and_offset(fmt, spec.range, is_chroma=True),
+        top=(1 << fmt.depth_bits) - 1,
+        down=_halving(fmt.log2_h, site.is_top),
+        across=_halving(fmt.log2_w, site.is_left),
+        taps=chroma_filters.MEAN_UNDONE,
+        is_gray=frame.is_gray,
     )
+    if not can_write(data.device, height, width, plan):
+        return None
+    shapes = [fmt.plane_shape(number, width, height) for number in range(3)]
+    noise = None
+    if fmt.depth_bits <= 8:
+        noise = [
+            used_here(_dither_pattern(*shape, number, data.device))
+            for number, shape in enumerate(shapes)
+        ]
+    form = torch.uint8 if fmt.depth_bits <= 8 else torch.uint16
+    packed = Packed.of(
+        [torch.empty(shape, dtype=form, device="meta") for shape in shapes], data.device
+    )
+    write_planes(data, plan, noise, packed.planes)
+    return packed
+
+
+def _halving(log2: int, cosited: bool) -> Halving:
+    if not log2:
+        return Halving.NONE
+    return Halving.COSITED if cosited else Halving.CENTRED
 
 
 def _has_no_color(raw: RawFrame) -> bool:

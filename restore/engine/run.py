@@ -15,6 +15,7 @@ from restore.color import ColorSpec
 from restore.engine.device import choose_device
 from restore.engine.links import LINK_SHARE, Links
 from restore.engine.pixels import from_frame, to_frame
+from restore.engine.planes_proof import planes_trouble
 from restore.engine.queue import ByteQueue
 from restore.engine.report import StageReport
 from restore.engine.runner import StageRunner
@@ -269,6 +270,8 @@ class _Encoder:
     def _work(self) -> None:
         try:
             sink = self._sink
+            # Before its first frame, so that one way serves the whole job; stages go on meanwhile.
+            planes_trouble(self._device, torch.float32)
             with torch.inference_mode(), own_stream(self._device):
                 for handed in self.queue:
                     sink.write(from_frame(handed.taken(), sink.pixel_format, sink.color))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from restore.frames import Frame
 
-__all__ = ["Handed", "Plane", "brought", "fetched", "own_stream", "used_here"]
+__all__ = ["Handed", "Packed", "Plane", "brought", "fetched", "own_stream", "used_here"]
 
 Plane = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -117,14 +117,38 @@ def fetched(planes: Sequence[Tensor], packs: bool | None = None) -> list[Plane]:
     device = planes[0].device
     if not (device.type == "cuda" if packs is None else packs):
         return [plane.cpu().numpy() for plane in planes]
-    block = torch.empty(_packed_bytes(planes), dtype=torch.uint8, device=device)
-    for part, plane in zip(_views(block, planes), planes, strict=True):
+    packed = Packed.of(planes, device)
+    for part, plane in zip(packed.planes, planes, strict=True):
         part.copy_(plane)
-    host = torch.empty(block.shape, dtype=torch.uint8, pin_memory=_pins(device))
-    host.copy_(block, non_blocking=True)
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-    return [part.numpy() for part in _views(host, planes)]
+    return packed.fetched()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Planes on a device in one block, as they travel.
+
+    Attributes:
+        block: uint8, all of them.
+        planes: each one's place in it.
+    """
+
+    block: Tensor
+    planes: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, like: Sequence[Tensor], device: torch.device) -> Packed:
+        """Room for planes of these sizes and formats, not filled."""
+        block = torch.empty(_packed_bytes(like), dtype=torch.uint8, device=device)
+        return cls(block, _views(block, like))
+
+    def fetched(self) -> list[Plane]:
+        """The planes on the host, once they are there."""
+        device = self.block.device
+        host = torch.empty(self.block.shape, dtype=torch.uint8, pin_memory=_pins(device))
+        host.copy_(self.block, non_blocking=True)
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
+        return [part.numpy() for part in _views(host, self.planes)]
 
 
 def _pins(device: torch.device) -> bool:

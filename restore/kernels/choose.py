@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["TOLERANCE", "TRY_ALL", "can_run", "can_try", "difference", "trust"]
+__all__ = ["TOLERANCE", "TRY_ALL", "can_run", "can_try", "difference", "distrust", "trust"]
 
 #: Largest difference from the twin for values about 1: rounding of the number format, twice over.
 TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3.2e-2}
@@ -58,6 +58,11 @@ def can_try(device: torch.device, family: str, dtype: torch.dtype) -> bool:
 def trust(device: torch.device, family: str, dtype: torch.dtype) -> None:
     """Lets :func:`can_try` allow kernels on a device in a format from now on."""
     _trusted.add((family, device.index, dtype))
+
+
+def distrust(device: torch.device, family: str, dtype: torch.dtype) -> None:
+    """Takes that back."""
+    _trusted.discard((family, device.index, dtype))
 
 
 def difference(kernel: Callable[[], Tensor], twin: Callable[[], Tensor], dtype: str) -> str:

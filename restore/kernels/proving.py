@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -153,14 +154,19 @@ def _place(trial: Trial, card: tuple[str, ...]) -> Path | None:
     folder = kept_folder()
     if folder is None:
         return None
-    follows_from = json.dumps([trial.proof, trial.dtype, card, _sources(), _versions()])
+    follows_from = json.dumps([trial.proof, trial.dtype, card, _sources(trial.proof), _versions()])
     return folder / f"{hashlib.sha256(follows_from.encode()).hexdigest()[:32]}.trial.json"
 
 
-@lru_cache(maxsize=1)
-def _sources() -> str:
+@lru_cache(maxsize=16)
+def _sources(proof: str) -> str:
+    """Of all kernels, and of the room a proof is in: there its twin may be."""
+    folders = {Path(__file__).parent}
+    spec = importlib.util.find_spec(proof.partition(":")[0])
+    if spec is not None and spec.origin:
+        folders.add(Path(spec.origin).parent)
     found = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.*")):
+    for path in sorted(file for folder in folders for file in folder.glob("*.*")):
         if path.suffix in (".py", ".cu"):
             found.update(path.name.encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
