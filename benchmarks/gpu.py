@@ -110,6 +110,7 @@ def all_parts(*, dry_run: bool) -> tuple[Part, ...]:
                                    "--out", "{out}"), 75),
         Part("pipeline", ("-m", "benchmarks.pipeline", *device, *walk, "--out", "{out}",
                           "--trace", "{out}.trace"), 45),
+        Part("way-back", ("-m", "benchmarks.way_back", *device, *tiny, "--out", "{out}"), 60),
         Part("flow", ("-m", "benchmarks.flow_speed", *device, *tiny, "--out", "{out}"), 75),
         Part("tests", ("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests), 60),
         Part("kernels", ("-m", "benchmarks.kernels", *device, *tiny, "--out", "{out}"), 45),

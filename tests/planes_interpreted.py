@@ -18,6 +18,7 @@ from restore.engine import planes_proof
 from restore.engine.pixels import from_frame, planes_by_kernel, planes_by_torch
 from restore.engine.planes_proof import planes_trouble
 from restore.frames import pixel_format
+from tests.addresses import held
 from tests.planes_samples import color_of, exact_codes, frame_of
 
 _CASES = (
@@ -97,7 +98,10 @@ def main() -> int:
     """All of them."""
     torch.set_num_threads(1)
     for check in (planes, what_they_do_not_cover_goes_the_old_way, a_wrong_one_is_noticed):
-        check()
+        with held() as ground:
+            check()
+        assert ground.launches
+        assert ground.addresses
         sys.stdout.write(check.__name__ + "\n")
     return 0
 
