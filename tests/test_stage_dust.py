@@ -48,23 +48,29 @@ def clean_clip(assets, source):
     return photo_clip(assets, source, 6, size, 2)
 
 
-def test_real_shapes_over_real_motion_are_found_and_filled(assets):
+@pytest.mark.parametrize(
+    "draw", [3, *(pytest.param(n, marks=pytest.mark.release) for n in (1, 2, 4, 5, 6, 7, 8, 9))]
+)
+def test_real_shapes_over_real_motion_are_found_and_filled(assets, draw):
     stage, shapes = dust(), damage_shapes(assets)
-    recall, false, errors = [], [], []
+    recall, false, errors, found, drawn = [], [], [], 0, 0
     for source in SOURCES:
         clean = clean_clip(assets, source)
-        dirty = damaged(clean, shapes, 3, 8)
+        dirty = damaged(clean, shapes, draw, 8)
         wins = windows(dirty, 2)[1:5]
         mask = stage.mask(wins)[:, 0].numpy() > 0
         out = stage.run(wins, [0] * len(wins)).permute(0, 2, 3, 1).numpy()
         change = np.abs(dirty - clean)[1:5].mean(-1)
         seen = change > 0.05
         recall.append((mask & seen).sum() / seen.sum())
+        found, drawn = found + (mask & seen).sum(), drawn + seen.sum()
         false.append((mask & (change < 1 / 255)).mean())
         errors.append(np.square(out - clean[1:5])[mask & seen].mean())
     report = f"recall {recall}, false {false}, squared error {errors}"
-    assert min(recall) >= 0.85, report
-    assert np.mean(recall) >= 0.92, report
+    assert found >= 0.85 * drawn, report
+    if draw == 3:
+        assert min(recall) >= 0.85, report
+        assert np.mean(recall) >= 0.92, report
     assert np.mean(false) <= 0.0025, report
     assert max(false) <= 0.005, report
     assert -10 * math.log10(np.mean(errors)) >= 30, report
