@@ -1,21 +1,27 @@
 """Decoding in a child against decoding in the program: what the border costs.
 
-    python benchmarks/decode.py [CLIP ...] [--seconds 4]
+    python -m benchmarks.decode [CLIP ...] [--seconds 4] [--nvdec] [--frames 120] [--out FILE.json]
 
-Without a clip, a 1920x1080 H.264 and a ProRes clip of noise over a gradient are made first.
+Without a clip, a 1920x1080 H.264 and a ProRes clip of noise over a gradient are made first; with
+``--nvdec`` an HEVC clip, too, and a GPU's decoder is measured in the child beside software's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import torch
 
+from benchmarks.machine import machine
 from restore.media.planar import sample_dtype
 from restore.media.probe import probe
 from restore.media.reader import ClipReader
@@ -24,7 +30,7 @@ _SIZE = (1920, 1080)
 _FRAMES = 120
 
 
-def make(folder: Path, codec: str, pixel_format: str, name: str) -> Path:
+def make(folder: Path, codec: str, pixel_format: str, name: str, frames: int) -> Path:
     """A clip with motion and some grain, as film has."""
     rng = np.random.default_rng(0)
     width, height = _SIZE
@@ -34,7 +40,7 @@ def make(folder: Path, codec: str, pixel_format: str, name: str) -> Path:
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        for index in range(_FRAMES):
+        for index in range(frames):
             value = (x / 8 + y / 6 + index * 4) % 200 + 20 + grain[index % 4]
             picture = np.repeat(value.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -65,10 +71,26 @@ def in_child(path: Path) -> tuple[int, float]:
         return count, time.perf_counter() - started
 
 
-def measure(path: Path, seconds: float) -> None:
-    """Print the better of several runs of both."""
+def by_nvdec(path: Path) -> tuple[int, float]:
+    """The same by a GPU's decoder; by software, and so it is said, where that cannot be had."""
+    os.environ["RESTORE_DECODER"] = "nvdec"
+    try:
+        with ClipReader(str(path)) as reader:
+            started = time.perf_counter()
+            count = sum(1 for _ in reader)
+            _SAID[path.name] = next(note for note in reader.warnings if "NVDEC" in note)
+            return count, time.perf_counter() - started
+    finally:
+        del os.environ["RESTORE_DECODER"]
+
+
+_SAID: dict[str, str] = {}
+
+
+def measure(path: Path, seconds: float, *, nvdec: bool = False) -> dict[str, Any]:
+    """Print the better of several runs of each; gives the figures."""
     info = probe(str(path))
-    best = {in_program: 0.0, in_child: 0.0}
+    best = {in_program: 0.0, in_child: 0.0} | ({by_nvdec: 0.0} if nvdec else {})
     deadline = time.perf_counter() + seconds
     while True:
         for run in best:
@@ -82,7 +104,10 @@ def measure(path: Path, seconds: float) -> None:
         f"{path.name}: {info.width_px}x{info.height_px} {info.codec} {info.pixel_format} "
         f"({size_bytes} B a sample): in the program {best[in_program]:.1f} fps, "
         f"in a child {best[in_child]:.1f} fps ({share:.0%})"
+        + (f", {best[by_nvdec]:.1f} fps: {_SAID[path.name]}" if nvdec else "")
     )
+    row = {run.__name__: round(fps, 1) for run, fps in best.items()}
+    return {"clip": path.name, "codec": info.codec, "said": _SAID.get(path.name, ""), **row}
 
 
 def sample_dtype_bytes(name: str) -> int:
@@ -98,19 +123,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", nargs="*", type=Path)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--nvdec", action="store_true", help="a GPU's decoder, too")
+    parser.add_argument("--frames", type=int, default=_FRAMES, help="of the clips that are made")
+    parser.add_argument("--out", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    probe_s = []
+    probe_s, rows, frames = [], [], options.frames
     with tempfile.TemporaryDirectory() as folder:
         clips = options.clips or [
-            make(Path(folder), "libx264", "yuv420p", "h264.mp4"),
-            make(Path(folder), "prores_ks", "yuv422p10le", "prores.mov"),
+            make(Path(folder), "libx264", "yuv420p", "h264.mp4", frames),
+            make(Path(folder), "prores_ks", "yuv422p10le", "prores.mov", frames),
         ]
+        if options.nvdec and not options.clips:
+            clips[1:] = [make(Path(folder), "libx265", "yuv420p10le", "hevc.mkv", frames)]
         for path in clips:
-            measure(path, options.seconds)
+            rows.append(measure(path, options.seconds, nvdec=options.nvdec))
             started = time.perf_counter()
             probe(str(path))
             probe_s.append(time.perf_counter() - started)
     print(f"a probe takes {min(probe_s) * 1000:.0f} ms")
+    if options.out:
+        table = {"machine": machine(torch.device("cpu")), "rows": rows}
+        options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -111,6 +111,8 @@ def all_parts(*, dry_run: bool) -> tuple[Part, ...]:
         Part("pipeline", ("-m", "benchmarks.pipeline", *device, *walk, "--out", "{out}",
                           "--trace", "{out}.trace"), 45),
         Part("way-back", ("-m", "benchmarks.way_back", *device, *tiny, "--out", "{out}"), 60),
+        Part("decode", ("-m", "benchmarks.decode", "--nvdec", "--seconds", "1", "--frames",
+                        "10" if dry_run else "120", "--out", "{out}"), 60),
         Part("flow", ("-m", "benchmarks.flow_speed", *device, *tiny, "--out", "{out}"), 75),
         Part("tests", ("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests), 60),
         Part("kernels", ("-m", "benchmarks.kernels", *device, *tiny, "--out", "{out}"), 45),

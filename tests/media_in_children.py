@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import time
@@ -49,3 +50,8 @@ def stumble(channel, payload):
 def babble(channel, payload):
     channel._sock.sendall(b"\xff\xff\xff\x7f and no message")
     time.sleep(600)
+
+
+def reserve(channel, payload):
+    mmap.mmap(-1, payload["bytes"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0)
+    channel.send({"t": "answer"})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -88,16 +89,22 @@ class Decoded:
 
 
 def open_video(
-    path: Path, limits: dict[str, Any], log: NativeLog
+    path: Path, limits: dict[str, Any], log: NativeLog, hwaccel: HWAccel | None = None
 ) -> tuple[InputContainer, VideoStream]:
     """Open a file under the limits and pick its moving picture.
+
+    Args:
+        path: of the file.
+        limits: see :class:`restore.media.isolate.DecodeLimits`.
+        log: where FFmpeg's complaints are found.
+        hwaccel: a GPU that decodes; software where None.
 
     Raises:
         InvalidInput: no such file, not a regular file, empty.
         UnsafeMedia: refused format, or a limit hit.
         UnsupportedMedia: no media, no video, or no decoder for it.
     """
-    container = open_media(path, options=decoder_options(limits))
+    container = open_media(path, options=decoder_options(limits), hwaccel=hwaccel)
     complaints = log.drain()
     too_large = [line for line in complaints if "exceeds specified max pixel count" in line]
     if too_large:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from restore.errors import DamagedMedia, UnsupportedMedia
+from restore.errors import DamagedMedia, InvalidInput, MediaError, UnsupportedMedia
 from restore.frames import PixelFormat
-from restore.media.container_in import Beat, Damage, Decoded, open_video
+from restore.media.container_in import Beat, Damage, Decoded, decode_frames, open_video
 from restore.media.describe import clip_info_to_dict
 from restore.media.examine import Opened, open_clip
 from restore.media.image_names import is_pattern
 from restore.media.images_in import is_image, open_images
 from restore.media.native_log import NativeLog
+from restore.media.nvdec import ByCard, card, checked, refusal
 from restore.media.planar import Plane, plane_views
 from restore.media.seeking import pictures_from
 from restore.media.timing import Timeline
+from restore.media.unpack import Unpacker
 from restore.media.wire import Channel, ChannelClosed
 from restore.time import FrameRange
 
@@ -83,6 +86,7 @@ class _Delivery:
         info = opened.info
         self._channel = channel
         self._opened = opened
+        self._ways = {opened.unpacker.source: opened.unpacker}
         self._pictures = opened.pictures
         self._wanted = wanted
         self._strict = strict
@@ -93,6 +97,18 @@ class _Delivery:
         self._complained_at = 0
         self._notes: list[str] = []
         self.index = 0
+
+    def by_card(self, open_it: Callable[[], Iterator[Decoded]]) -> None:
+        """Take the pictures from a GPU's decoder where they are the same; notes say which."""
+
+        def told(way: Unpacker) -> None:
+            self._ways[way.source] = way
+
+        def found() -> ByCard:
+            return ByCard(open_it(), told)
+
+        way = self._opened.unpacker
+        self._pictures = checked(self._pictures, way, found, self._notes.append)
 
     def skip_to(self, pictures: Iterator[Decoded]) -> None:
         """Take the range's frames from ``pictures``, whose first one is its start."""
@@ -131,7 +147,7 @@ class _Delivery:
         if (frame.width, frame.height) != self._size:
             was, now = "{}x{}".format(*self._size), f"{frame.width}x{frame.height}"
             raise Damage(f"the picture changes from {was} to {now}")
-        if frame.format.name != self._opened.unpacker.source:
+        if frame.format.name not in self._ways:
             was = self._opened.unpacker.source
             raise Damage(f"the pixel format changes from {was} to {frame.format.name}")
         if picture.is_damaged:
@@ -165,7 +181,7 @@ class _Delivery:
         if self.index not in self._wanted:
             return
         number, planes = ring.slot()
-        self._opened.unpacker.unpack(frame, planes)
+        self._ways[frame.format.name].unpack(frame, planes)
         duration = frame.duration if frame.duration > 0 else None
         self._channel.send(
             {"t": "frame", "slot": number, "index": self.index, "pts": pts, "duration": duration}
@@ -227,12 +243,37 @@ def _open(payload: dict[str, Any], log: NativeLog, beat: Beat) -> Opened:
     return open_clip(source, limits, log, beat, scan=True)
 
 
+def _by_card(
+    path: Path, opened: Opened, start: int, limits: dict[str, Any], log: NativeLog, beat: Beat
+) -> Iterator[Decoded]:
+    """A clip's pictures from number ``start`` on, decoded by a GPU.
+
+    Raises:
+        InvalidInput: it is not for one.
+        MediaError: the GPU does not take it.
+    """
+    if opened.scan is None:
+        raise InvalidInput("pictures one by one")
+    if why := refusal(opened.info.codec, opened.unpacker.source):
+        raise InvalidInput(why)
+    try:
+        container, stream = open_video(path, limits, log, card())
+    except MediaError as error:
+        raise InvalidInput(f"the driver gives no decoder ({error.came})") from error
+    if not start:
+        return decode_frames(container, stream, log, beat)
+    pictures = pictures_from(container, stream, opened.scan, start, log, beat)
+    if pictures is None:
+        raise InvalidInput(f"it does not find frame {start}")
+    return pictures
+
+
 def decode_job(channel: Channel, payload: dict[str, Any]) -> None:
     """Describe a clip, then deliver its frames as the program takes them.
 
     Args:
         channel: to the program.
-        payload: ``source``, ``limits``, ``start``, ``stop``, ``strict``, ``rate``.
+        payload: ``source``, ``limits``, ``start``, ``stop``, ``strict``, ``rate``, ``card``.
     """
     limits = payload["limits"]
     log = NativeLog()
@@ -243,11 +284,16 @@ def decode_job(channel: Channel, payload: dict[str, Any]) -> None:
     )
     wanted = FrameRange(int(payload["start"]), payload["stop"])
     delivery = _Delivery(channel, opened, wanted, payload["strict"])
+    path, skips = Path(payload["source"]), False
     if wanted.start and opened.scan is not None:
-        container, stream = open_video(Path(payload["source"]), limits, log)
+        container, stream = open_video(path, limits, log)
         pictures = pictures_from(container, stream, opened.scan, wanted.start, log, beat)
         if pictures is not None:
+            skips = True
             delivery.skip_to(pictures)
+    if payload["card"]:
+        start = wanted.start if skips else 0
+        delivery.by_card(partial(_by_card, path, opened, start, limits, log, beat))
     try:
         delivery.run(limits["max_frames"])
     except UnsupportedMedia as problem:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Protocol
 
-from restore.errors import DamagedMedia, RestoreError
+from restore.errors import DamagedMedia, InvalidInput, RestoreError
 from restore.frames import ClipInfo, PixelFormat, RawFrame, pixel_format
 from restore.media.describe import clip_info_from_dict
 from restore.media.isolate import DecodeLimits, Job, JobLost
@@ -22,7 +22,7 @@ from restore.media.wire import Message
 from restore.media.y4m_in import Y4mStream
 from restore.time import FrameRange
 
-__all__ = ["Bad", "ChildFeed", "Ended", "Feed", "PipeFeed", "Ring"]
+__all__ = ["Bad", "ChildFeed", "Ended", "Feed", "PipeFeed", "Ring", "asks_for_card"]
 
 _MAX_SLOTS = 8
 _PAGE_BYTES = 4096
@@ -54,6 +54,18 @@ class Ended:
     damaged: tuple[Bad, ...] = ()
     cut_short: bool = False
     error: RestoreError | None = None
+
+
+def asks_for_card() -> bool:
+    """Whether ``RESTORE_DECODER`` asks for a GPU's decoder; see :mod:`restore.media.nvdec`.
+
+    Raises:
+        InvalidInput: it asks for something that is not known.
+    """
+    wanted = os.environ.get("RESTORE_DECODER", "software")
+    if wanted not in ("software", "nvdec"):
+        raise InvalidInput(f"RESTORE_DECODER={wanted}", "software or nvdec")
+    return wanted == "nvdec"
 
 
 class Feed(Protocol):

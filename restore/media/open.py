@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from restore.errors import DamagedMedia, InvalidInput, MediaError, UnsafeMedia, UnsupportedMedia
@@ -94,7 +95,11 @@ def explain(source: str, problem: BaseException, log: str = "") -> MediaError:
 
 
 def open_media(
-    path: str | Path, mode: Literal["r"] = "r", *, options: Mapping[str, str] | None = None
+    path: str | Path,
+    mode: Literal["r"] = "r",
+    *,
+    options: Mapping[str, str] | None = None,
+    hwaccel: HWAccel | None = None,
 ) -> InputContainer:
     """Open a media file for reading; the only call of ``av.open`` for reading in this project.
 
@@ -102,6 +107,7 @@ def open_media(
         path: a file; URLs, patterns and pipes are not understood here.
         mode: ``r``.
         options: FFmpeg's demuxer and decoder options, beside the protective ones set here.
+        hwaccel: a GPU that decodes; software where None.
 
     Returns:
         The open container; the caller closes it.
@@ -133,7 +139,7 @@ def open_media(
     # "file:" keeps a colon or a per-cent sign in the name from being read as a protocol.
     url = f"file:{file.absolute()}"
     try:
-        return av.open(url, "r", options=settings, metadata_errors="replace")
+        return av.open(url, "r", options=settings, metadata_errors="replace", hwaccel=hwaccel)
     except MemoryError as problem:
         raise explain(str(file), problem) from None
     except (av.FFmpegError, OSError, ValueError) as problem:

@@ -15,7 +15,7 @@ from typing import Self
 from restore.errors import DamagedMedia, InvalidInput
 from restore.frames import ClipInfo, RawFrame
 from restore.media.crop import Crop, cropped, cropped_info
-from restore.media.feed import ChildFeed, Ended, Feed, PipeFeed
+from restore.media.feed import ChildFeed, Ended, Feed, PipeFeed, asks_for_card
 from restore.media.isolate import DecodeLimits
 from restore.media.y4m_in import is_y4m
 from restore.time import FrameRange
@@ -85,6 +85,7 @@ class ClipReader:
                 "stop": self._range.stop,
                 "strict": strict,
                 "rate": str(rate) if rate is not None else None,
+                "card": asks_for_card(),
             }
             self._feed = ChildFeed(payload, limits)
         self._finalizer = weakref.finalize(self, self._feed.close)

@@ -32,11 +32,14 @@ _PR_SET_NO_NEW_PRIVS = 38
 _HEADROOM_BYTES = 64 * 2**20
 
 
-def _vm_bytes() -> int:
-    """Address space in use, where the system tells."""
+_SPACE, _DATA = 0, 5  # places in statm
+
+
+def _used_bytes(place: int) -> int:
+    """Address space or data in use, where the system tells."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  one line of procfs
-            return int(file.read().split()[0]) * resource.getpagesize()
+            return int(file.read().split()[place]) * resource.getpagesize()
     except OSError:
         return 0
 
@@ -59,13 +62,18 @@ def _follow(parent_pid: int) -> None:
         os._exit(0)
 
 
-def _confine(limits: dict[str, Any]) -> None:
-    """Put this process under its limits; what the system does not know is left out."""
+def _confine(limits: dict[str, Any], *, with_card: bool) -> None:
+    """Put this process under its limits; what the system does not know is left out.
+
+    A GPU's driver reserves address space by the tens of GiB that it never writes to: there only
+    what may be written to counts.
+    """
     if sys.platform == "linux":
         # Address space counts thread stacks and mappings too, hence the headroom.
-        _set_limit(resource.RLIMIT_AS, _vm_bytes() + _HEADROOM_BYTES + int(limits["memory_bytes"]))
+        kind, place = (resource.RLIMIT_DATA, _DATA) if with_card else (resource.RLIMIT_AS, _SPACE)
+        _set_limit(kind, _used_bytes(place) + _HEADROOM_BYTES + int(limits["memory_bytes"]))
     _set_limit(resource.RLIMIT_CORE, 0)
-    _set_limit(resource.RLIMIT_NOFILE, 64)
+    _set_limit(resource.RLIMIT_NOFILE, 256 if with_card else 64)
     _set_limit(resource.RLIMIT_FSIZE, 0)
     _set_limit(resource.RLIMIT_CPU, max(1, int(limits["cpu_s"])))
 
@@ -81,7 +89,7 @@ def _serve(channel: Channel, request: Message) -> int:
     try:
         # Importing may write byte code, which the file-size limit would turn into a signal.
         target = _resolve(request["target"])
-        _confine(request["limits"])
+        _confine(request["limits"], with_card=bool(request["payload"].get("card")))
         target(channel, request["payload"])
     except ChannelClosed:
         return 0
