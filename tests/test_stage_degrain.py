@@ -166,3 +166,33 @@ def test_a_repeated_frame_is_not_taken_for_another():
     out, _ = cleaned(twice, radius=1)
     # Its twin adds nothing: the first frame has itself alone.
     assert np.array_equal(out[0], clip[0])
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)], ids=["twin", "gpu"]
+)
+def test_a_gpu_makes_the_same_mean(radius, device):
+    """Its way by torch, on the CPU here, beside OpenCV's."""
+    clean = panned()
+    frames = [frame.data for frame in as_frames(grainy(clean))]
+    stage = build_stage("degrain", {"radius": radius}, StageContext())
+    there = build_stage("degrain", {"radius": radius}, StageContext())
+    window = frames[2 - radius : 3 + radius]
+    here = stage.run_frames(window, 0)
+    window = [frame.to(device) for frame in window]
+    others = [frame for n, frame in enumerate(window) if n != radius]
+    found = there.mean_there(window[radius], others)
+    assert found.device.type == device
+    found = found.cpu()
+    # OpenCV fetches from the nearest 32nd of a pixel.
+    assert (found - here).abs().mean() < 1e-3
+    truth = torch.from_numpy(np.ascontiguousarray(clean[2].transpose(2, 0, 1))).float()
+    before, ours, theirs = (
+        float(-10 * (picture - truth).square().mean().log10())
+        for picture in (frames[2], here, found)
+    )
+    assert theirs >= ours - 0.05
+    assert theirs >= before + 3
+    averaged = [float(one.facts()["averaged"].split()[0]) for one in (stage, there)]
+    assert averaged[0] == pytest.approx(averaged[1], abs=0.1)

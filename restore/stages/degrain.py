@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 import numpy as np
@@ -19,15 +20,21 @@ from restore.motion.fetch import by_level, places
 from restore.motion.flow import Effort, flow8, stretched
 from restore.motion.middle import quantile
 from restore.stages import StageContext
+from restore.stages.degrain_device import (
+    AGREE,
+    BOX_PX,
+    EVERY_PX,
+    SeenThere,
+    mean_there,
+    seen_there,
+)
 
 __all__ = ["Degrain"]
 
 Plane = NDArray[np.float32]
 
 _LEVELS: Final = 16
-_BOX_PX: Final = 7  # over which frames are compared
 _QUIET: Final = 0.3  # quantile of the differences at a level that is grain alone
-_AGREE: Final = (1.3, 3.0)  # times the grain's variance: fully taken, not taken at all
 _LEAST: Final = 0.3 / 255
 
 
@@ -62,6 +69,9 @@ class Degrain:
             name="degrain", radius_past=radius, radius_future=radius, tiling=Tiling.NEVER
         )
         self._seen = Remembered(_seen, 2 * radius + 1)
+        self._there: Remembered[SeenThere] = Remembered(
+            lambda frame: seen_there(frame, _factor(frame)), 2 * radius + 1
+        )
         self._taken = 0.0
         self._frames = 0
 
@@ -81,7 +91,7 @@ class Degrain:
         """Holds no weights: nothing to bring."""
 
     def run(self, windows: Tensor, seeds: Sequence[int]) -> Tensor:
-        """``[N, T, 3, h, w]`` to ``[N, 3, h, w]``; computed on the CPU."""
+        """``[N, T, 3, h, w]`` to ``[N, 3, h, w]``; only the search for motion leaves a GPU."""
         return stacked(
             [self.run_frames(w.unbind(), s) for w, s in zip(windows, seeds, strict=True)]
         )
@@ -96,9 +106,21 @@ class Degrain:
                 others.append(frame)
         if not others:
             return centre
-        total = self._mean_of(self._seen.of(centre), [self._seen.of(other) for other in others])
-        mean = _as_frame(total).to(centre)
+        mean = (self._mean_here if centre.device.type == "cpu" else self.mean_there)(centre, others)
         return mean if self._settings.strength == 1 else centre.lerp(mean, self._settings.strength)
+
+    def mean_there(self, centre: Tensor, others: list[Tensor]) -> Tensor:
+        """The mean of frames ``[3, h, w]`` by torch, as on a GPU."""
+        seen = self._there.of
+        curve_of = partial(_curve, tolerance=self._settings.tolerance)
+        mean, taken = mean_there(seen(centre), [seen(other) for other in others], curve_of)
+        self._taken += taken
+        self._frames += 1
+        return mean.to(centre)
+
+    def _mean_here(self, centre: Tensor, others: list[Tensor]) -> Tensor:
+        seen = self._seen.of
+        return _as_frame(self._mean_of(seen(centre), [seen(other) for other in others])).to(centre)
 
     def _mean_of(self, here: _Seen, others: list[_Seen]) -> Plane:
         """The weighted mean, ``[h, w, 3]``."""
@@ -114,7 +136,7 @@ class Degrain:
         gaps = [_box(_mean(_difference(picture, other))) for other in moved]
         grain = _grain(_box(here.level), gaps, self._settings.tolerance)
         total, weight = picture.copy(), np.ones_like(grain)
-        low, high = _AGREE
+        low, high = AGREE
         for other, gap in zip(moved, gaps, strict=True):
             # (high - gap / grain) / (high - low), held within 0 and 1.
             share = np.asarray(cv2.divide(gap, grain, scale=-1 / (high - low)), np.float32)
@@ -147,8 +169,11 @@ def _seen(frame: Tensor) -> _Seen:
     import cv2
 
     picture = np.asarray(cv2.merge([*frame.cpu().numpy()]), np.float32)
-    factor = 2 if min(frame.shape[-2:]) >= 128 else 1
-    return _Seen(picture, _mean(picture), shrunk_luma(frame, factor))
+    return _Seen(picture, _mean(picture), shrunk_luma(frame, _factor(frame)))
+
+
+def _factor(frame: Tensor) -> int:
+    return 2 if min(frame.shape[-2:]) >= 128 else 1
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -191,16 +216,21 @@ def _mean(picture: Plane) -> Plane:
 def _box(plane: Plane) -> Plane:
     import cv2
 
-    return np.asarray(cv2.blur(plane, (_BOX_PX, _BOX_PX)), np.float32)
+    return np.asarray(cv2.blur(plane, (BOX_PX, BOX_PX)), np.float32)
 
 
 def _grain(level: Plane, gaps: list[Plane], tolerance: float) -> Plane:
     """What grain alone makes two frames differ, squared, for each pixel's level."""
-    bins = np.clip(level[::3, ::3] * _LEVELS, 0, _LEVELS - 1).astype(np.uint8)
+    few = slice(None, None, EVERY_PX)
+    return by_level(level, _curve(level[few, few], [gap[few, few] for gap in gaps], tolerance))
+
+
+def _curve(level: Plane, some: list[Plane], tolerance: float) -> NDArray[np.float64]:
+    """The same for 256 levels, from the levels and differences of some pixels."""
+    bins = np.clip(level * _LEVELS, 0, _LEVELS - 1).astype(np.uint8)
     centres, found = [], []
     # The better half of the neighbours: the others may lie behind a cut.
-    some = [gap[::3, ::3] for gap in gaps]
-    better = (len(gaps) - 1) // 2
+    better = (len(some) - 1) // 2
     values = np.sort(some, axis=0)[better] if better else np.minimum.reduce(some)
     for number in range(_LEVELS):
         here = values[bins == number]
@@ -211,5 +241,4 @@ def _grain(level: Plane, gaps: list[Plane], tolerance: float) -> Plane:
         centres, found = [0.5], [quantile(values, _QUIET)]
     floor = 2 * _LEAST**2
     steps = np.linspace(0, 1, 256)
-    curve = np.maximum(np.interp(steps, centres, found), floor) * tolerance
-    return by_level(level, curve)
+    return np.asarray(np.maximum(np.interp(steps, centres, found), floor) * tolerance)
