@@ -15,12 +15,7 @@ from torch import Tensor
 
 from restore.engine.remember import Remembered
 from restore.engine.stage import StageSpec, Tiling, stacked
-from restore.motion.area import shrunk_luma
-from restore.motion.fetch import by_level, places
-from restore.motion.flow import Effort, flow8, stretched
-from restore.motion.middle import quantile
-from restore.stages import StageContext
-from restore.stages.degrain_device import (
+from restore.motion.agreed import (
     AGREE,
     BOX_PX,
     EVERY_PX,
@@ -28,6 +23,11 @@ from restore.stages.degrain_device import (
     mean_there,
     seen_there,
 )
+from restore.motion.area import shrunk_luma
+from restore.motion.fetch import by_level, places
+from restore.motion.flow import Effort, flow8, stretched
+from restore.motion.middle import quantile
+from restore.stages import StageContext
 
 __all__ = ["Degrain"]
 

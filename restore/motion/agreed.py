@@ -1,6 +1,6 @@
-"""The mean of ``degrain`` for frames on a GPU, in plain torch; only the search is on the CPU.
+"""A frame's mean with others along motion, as far as they agree: in plain torch, for a GPU.
 
-On the CPU itself OpenCV does the same in a third of the time (:mod:`restore.stages.degrain`), with
+Only the search is on the CPU. There OpenCV does all of it quicker (the stage ``degrain``), with
 places in 32nds of a pixel.
 """
 
