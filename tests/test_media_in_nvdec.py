@@ -186,6 +186,20 @@ def test_a_job_goes_on_where_there_is_no_card(clip, wanted, monkeypatch):
         bytes_of(clip)
 
 
+def test_a_decoder_without_a_way_to_a_gpu(tmp_path, monkeypatch):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libsvtav1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(10):
+            picture = np.full((64, 96, 3), 20 * number, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode(None))
+    plain, _ = bytes_of(path)
+    monkeypatch.setenv("RESTORE_DECODER", "nvdec")
+    assert bytes_of(path) == (plain, ["NVDEC is not used: FFmpeg's decoder of av1 has no GPU's."])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 def test_memory_is_limited_where_address_space_is_not():
     limits = DecodeLimits(memory_bytes=512 * 2**20)

@@ -260,6 +260,8 @@ def _by_card(
         container, stream = open_video(path, limits, log, card())
     except MediaError as error:
         raise InvalidInput(f"the driver gives no decoder ({error.came})") from error
+    except RuntimeError as error:  # PyAV's word for a decoder without a way to a GPU: libdav1d
+        raise InvalidInput(f"FFmpeg's decoder of {opened.info.codec} has no GPU's") from error
     if not start:
         return decode_frames(container, stream, log, beat)
     pictures = pictures_from(container, stream, opened.scan, start, log, beat)
